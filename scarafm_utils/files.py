@@ -1,0 +1,74 @@
+"""Files that are either whole or absent, and hashes that notice every change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` only if the block succeeds.
+
+    The temporary name keeps the suffix of `path`, since many writers look at it.  A killed
+    process leaves at most a file whose name starts with ``.tmp-``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | Path, value) -> Path:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    return write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_csv(path: str | Path, table, *, index: bool = False) -> Path:
+    """Write a DataFrame as CSV, atomically; floats keep their shortest exact form."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=index, lineterminator="\n")
+    return Path(path)
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_of(value) -> str:
+    """Hash any JSON-like value; equal values have equal hashes whatever the key order.
+
+    >>> hash_of({"a": 1, "b": [2]}) == hash_of({"b": [2], "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def code_digest(*modules: str) -> str:
+    """Hash the source of modules of this package, given by name ('model', 'heads', …)."""
+    folder = Path(__file__).parent
+    return hash_of({name: sha256_file(folder / f"{name}.py") for name in sorted(modules)})
