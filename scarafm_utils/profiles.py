@@ -1,0 +1,343 @@
+"""Profiles: everything that a run of the book depends on, in one validated YAML file.
+
+Each key is explained where it stands in ``profiles/*.yaml``.  A mistake in a profile is an
+:class:`~scarafm_utils.errors.InputError` of one line that names the file, the key, the
+value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from .errors import InputError, suggest
+from .manifest import Count, Dataset, SafeName, Strict, held_out_unit, read_yaml, validate
+
+TISSUES = ("leaf", "root")
+PROTOCOLS = ("random", "replicate", "cross")
+REPRESENTATIONS = ("raw", "CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
+CONTROLS = ("binned", "hvg_pca", "depth", "cell_type")
+ENCODERS = ("untrained", "shuffled")  # prefixes: the same representation from another encoder
+OTHER_ENCODER = tuple(f"{e}:{r}" for e in ENCODERS for r in REPRESENTATIONS if r != "raw")
+FEATURES = REPRESENTATIONS + CONTROLS + OTHER_ENCODER
+HEADS = ("LR", "XGB", "MLP", "CNN")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One split protocol on one data set, or from one data set to another."""
+
+    protocol: str
+    train_dataset: str
+    test_dataset: str
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets involved, source first, each once."""
+        return tuple(dict.fromkeys((self.train_dataset, self.test_dataset)))
+
+    @property
+    def name(self) -> str:
+        """As written in profiles and tables, e.g. ``cross:GSE273033:ERP132245``."""
+        return ":".join((self.protocol, *self.datasets))
+
+    @property
+    def slug(self) -> str:
+        """As written in file names and page addresses, e.g. ``cross-GSE273033-ERP132245``."""
+        return self.name.replace(":", "-")
+
+
+def parse_task(text: str) -> Task:
+    """Read ``random:A``, ``replicate:A`` or ``cross:A:B`` (source, target).
+
+    >>> parse_task("cross:GSE273033:ERP132245").slug
+    'cross-GSE273033-ERP132245'
+
+    Raises
+    ------
+    InputError
+        Where the protocol is not known or the data sets are too few, too many or the same.
+    """
+    protocol, *datasets = str(text).split(":")
+    if protocol not in PROTOCOLS:
+        raise InputError(f"task '{text}': protocol '{protocol}' is not known, {suggest(protocol, PROTOCOLS)}.")
+    shape = "cross:SOURCE:TARGET" if protocol == "cross" else f"{protocol}:DATASET"
+    if len(datasets) != (2 if protocol == "cross" else 1) or not all(datasets):
+        raise InputError(f"task '{text}': write it as {shape}.")
+    if protocol == "cross" and datasets[0] == datasets[1]:
+        raise InputError(f"task '{text}': source and target are the same data set; use random:{datasets[0]}.")
+    return Task(protocol, datasets[0], datasets[-1])
+
+
+def _task_text(text: Any) -> Any:
+    parse_task(text)
+    return text
+
+
+def _count_or_all(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError("use a whole number above 0, or all")
+
+
+def _list_or_all(value: Any) -> Any:
+    if value == "all" or isinstance(value, list):
+        return value
+    raise ValueError("use a list of data sets, or all")
+
+
+def _once(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("an entry stands twice")
+    return values
+
+
+Unique = AfterValidator(_once)
+TaskText = Annotated[str, AfterValidator(_task_text)]
+TrainSize = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class Cells(Strict):
+    """A number of cells for each role."""
+
+    downstream: Count
+    pretraining: Count
+
+
+class CellCap(Strict):
+    """Cells kept per data set when reading, for each role; None keeps all."""
+
+    downstream: Count | None = None
+    pretraining: Count | None = None
+
+    def of(self, role: str) -> int | None:
+        """The cap for data sets of `role`."""
+        return getattr(self, role)
+
+
+class Data(Strict):
+    """How much is simulated, and how much of real files is used."""
+
+    simulated_genes: Count = 400
+    simulated_cells: Cells = Cells(downstream=500, pretraining=80)
+    max_cells: CellCap = CellCap()
+
+
+class Preprocessing(Strict):
+    """Appendix A.1.1 of the paper."""
+
+    target_sum: Annotated[float, Field(gt=0)] = 1e4
+    n_top_genes: Count = 2000
+    n_vocabulary: Count | None = 4000
+    feature_set: Literal["intersection", "union"] = "intersection"
+
+
+class Model(Strict):
+    """The encoder; the defaults are those of the released code."""
+
+    dim: Count = 200
+    depth: Count = 3
+    heads: Count = 10
+    dim_head: Count = 64
+    nb_features: Count | None = None
+    n_bins: Annotated[int, Field(ge=2, le=250)] = 6
+    key_max: Literal["head", "batch"] = "head"
+    attention: Literal["performer", "softmax"] = "performer"
+    gene_emb: Literal["frozen", "learned"] = "frozen"
+    gene_init: Literal["gene2vec", "random"] = "gene2vec"
+
+
+class Pretraining(Strict):
+    """Masked-bin training; the defaults are the paper's and the released code's."""
+
+    epochs: Count = 50
+    batch_size: Count = 20
+    micro_batch: Count | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    p_mask: Share = 0.2
+    keep_probability: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    patience: Count = 5
+    min_delta: Annotated[float, Field(ge=0)] = 1e-3
+    val_fraction: Share = 0.05
+    bf16: bool = False
+    compile: bool = False
+
+
+class TissueGrid(Strict):
+    """What is trained and evaluated in one tissue."""
+
+    tasks: Annotated[list[TaskText], Field(min_length=1), Unique]
+    labels: Annotated[list[str], Field(min_length=1), Unique] = ["stress"]
+    pretraining: Annotated[Literal["all"] | list[str], BeforeValidator(_list_or_all)] = "all"
+
+    @property
+    def parsed_tasks(self) -> list[Task]:
+        return [parse_task(text) for text in self.tasks]
+
+
+class HeadSettings(Strict):
+    """Sizes of the heads that are not the paper's to choose."""
+
+    xgb_trees: Count = 100
+    mlp_epochs: Count = 20
+    mlp_hidden: Count = 128
+    cnn_epochs: Count = 100
+    ens_members: Count | None = None
+
+
+class Extra(Strict):
+    """More rigour, on raw values with LR only, where it costs next to nothing."""
+
+    seeds: Annotated[list[Natural], Unique] = []
+    hold_out_all: bool = False
+    null_contrasts: bool = False
+    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = []
+
+
+class Evaluation(Strict):
+    """The grid of one task: representations × heads × training sizes × seeds."""
+
+    representations: Annotated[list[Literal[*FEATURES]], Field(min_length=1), Unique] = list(REPRESENTATIONS)
+    controls: Annotated[list[Literal[*FEATURES]], Unique] = []
+    heads: Annotated[list[Literal[*HEADS]], Field(min_length=1), Unique] = list(HEADS)
+    n_train: Annotated[list[TrainSize], Field(min_length=1), Unique] = [1000, 5000, 10000, 20000, "all"]
+    seeds: Annotated[list[Natural], Field(min_length=1), Unique] = [0]
+    tuning: Literal["none", "cv", "group_cv"] = "none"
+    vote: Literal["majority", "mean"] = "majority"
+    fidelity: Literal["paper", "released"] = "paper"
+    n_boot: Count = 1000
+    max_test: Count = 2000
+    memory_gb: Annotated[float, Field(gt=0)] = 4.0
+    settings: HeadSettings = HeadSettings()
+    extra: Extra = Extra()
+
+    @property
+    def features(self) -> list[str]:
+        """Representations, then controls, each once."""
+        return list(dict.fromkeys(self.representations + self.controls))
+
+
+class ReleaseFiles(Strict):
+    """Where the authors' release keeps weights and gene lists (patterns inside the repository)."""
+
+    repo: str
+    revision: str = "unknown"
+    weights: dict[Literal[*TISSUES], str]
+    vocabulary: dict[Literal[*TISSUES], str]
+
+
+class Profile(Strict):
+    """A validated profile; see ``profiles/demo.yaml`` for what each key means."""
+
+    name: SafeName
+    description: str
+    source: Literal["simulated", "local", "public", "release"]
+    manifest: str = "data_manifest.yaml"
+    seed: Natural = 0
+    threads: Count = 1
+    cost: str
+    notice: str = ""
+    data: Data = Data()
+    preprocessing: Preprocessing = Preprocessing()
+    model: Model = Model()
+    pretraining: Pretraining = Pretraining()
+    tissues: Annotated[dict[Literal[*TISSUES], TissueGrid], Field(min_length=1)]
+    evaluation: Evaluation = Evaluation()
+    release: ReleaseFiles | None = None
+
+    @field_validator("manifest")
+    @classmethod
+    def _relative(cls, manifest: str) -> str:
+        if Path(manifest).is_absolute() or ".." in Path(manifest).parts:
+            raise ValueError("a path is relative to the project folder and stays inside it")
+        return manifest
+
+    @model_validator(mode="after")
+    def _release_is_told(self) -> Profile:
+        if self.source == "release" and self.release is None:
+            raise ValueError("source 'release' needs the key 'release' (repository, weights, vocabulary)")
+        return self
+
+    def pretraining_ids(self, manifest: dict[str, Dataset], tissue: str) -> list[str]:
+        """Pretraining data sets of `tissue`, in the manifest's order."""
+        wanted = self.tissues[tissue].pretraining
+        own = [d.id for d in manifest.values() if d.tissue == tissue and d.role == "pretraining"]
+        return own if wanted == "all" else [i for i in own if i in wanted]
+
+    def dataset_ids(self, manifest: dict[str, Dataset], tissue: str) -> set[str]:
+        """Ids of the data sets that this profile reads for `tissue`; empty if it has none."""
+        if tissue not in self.tissues:
+            return set()
+        tasks = self.tissues[tissue].parsed_tasks
+        return {*self.pretraining_ids(manifest, tissue), *(i for task in tasks for i in task.datasets)}
+
+    def check(self, manifest: dict[str, Dataset]) -> None:
+        """Refuse what `manifest` does not allow: data sets, tissues, roles, labels, splits.
+
+        Raises
+        ------
+        InputError
+            One line with the profile, the key, the value and what is allowed.
+        """
+        for tissue, grid in self.tissues.items():
+            where = f"profile '{self.name}': tissues.{tissue}"
+            if grid.pretraining != "all":
+                for name in grid.pretraining:
+                    self._check_dataset(manifest, name, tissue, "pretraining", f"{where}.pretraining")
+            for text, task in zip(grid.tasks, grid.parsed_tasks, strict=True):
+                for name in task.datasets:
+                    self._check_dataset(manifest, name, tissue, "downstream", f"{where}.tasks: '{text}'")
+                for label in grid.labels:
+                    _check_label(manifest, task, label, f"{where}.tasks: '{text}'", self.source)
+
+    def _check_dataset(self, manifest: dict, name: str, tissue: str, role: str, where: str) -> None:
+        allowed = [d.id for d in manifest.values() if d.tissue == tissue and d.role == role]
+        if name not in manifest:
+            raise InputError(f"{where}: data set '{name}' is not in {self.manifest}, {suggest(name, allowed)}.")
+        found = manifest[name]
+        if (found.tissue, found.role) != (tissue, role):
+            raise InputError(
+                f"{where}: '{name}' is a {found.role} data set of {found.tissue}, "
+                f"not a {role} one of {tissue}. Allowed: {', '.join(allowed)}."
+            )
+        if self.source in ("public", "release"):
+            found.source_name(self.source)
+
+
+def _check_label(manifest: dict, task: Task, label: str, where: str, source: str) -> None:
+    """Refuse a label or split that the data sets of `task` do not allow."""
+    for name in task.datasets:
+        if label not in manifest[name].labels:
+            raise InputError(f"{where}: '{name}' has no label '{label}', {suggest(label, manifest[name].labels)}.")
+    train, test = manifest[task.train_dataset], manifest[task.test_dataset]
+    if task.protocol == "replicate":
+        unit = held_out_unit(train, label)
+        if unit is None or (source == "simulated" and unit == "library_set"):
+            raise InputError(
+                f"{where}: '{train.id}' has {train.n_replicates or 'no known'} replicate(s) and too few libraries to "
+                f"hold one of each class out for label '{label}'. Use random:{train.id}, or set obs.replicate and "
+                "n_replicates in the manifest."
+            )
+    classes = [list(d.labels[label].classes) for d in (train, test)]
+    if classes[0] != classes[1]:
+        raise InputError(
+            f"{where}: the classes of label '{label}' differ: {train.id} has {', '.join(classes[0])}; "
+            f"{test.id} has {', '.join(classes[1])}. A cross task needs the same classes on both sides."
+        )
+
+
+def load_profile(path: str | Path) -> Profile:
+    """Read and validate a profile.
+
+    Raises
+    ------
+    InputError
+        One line that names the file, the key, its value and what is allowed.
+    """
+    path = Path(path)
+    return validate(Profile, read_yaml(path), where=path.name)
