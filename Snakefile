@@ -1,0 +1,116 @@
+# The grid of one profile: preprocess → pretrain → evaluate → collect → index pages → site.
+# `scarafm build` calls it under a lock; `snakemake --config profile=demo --cores 2` works too.
+# The unit is (chapter, task): papermill runs one notebook, the package does the work.
+
+from pathlib import Path
+
+from scarafm_utils.chapters import CHAPTERS
+from scarafm_utils.grid import data_files, evaluation_runs, source_files
+from scarafm_utils.workspace import open_workspace
+
+PROFILE = config.get("profile", "demo")
+paper = open_workspace(PROFILE)
+SETTINGS = f"profiles/{PROFILE}.yaml" if not PROFILE.endswith((".yaml", ".yml")) else PROFILE
+OUT = f"artifacts/{paper.profile.name}"
+TISSUES = list(paper.profile.tissues)
+RUNS = evaluation_runs(paper)  # {(chapter, slug): (task, label)}
+INDEX = [c for c in CHAPTERS if CHAPTERS[c].tissue in (None, *TISSUES)]
+THREADS = paper.profile.threads
+
+
+def code(wildcards_or_name):
+    """The notebook of a chapter and every module it reaches: a change in any of them counts."""
+    return source_files(getattr(wildcards_or_name, "chapter", wildcards_or_name))
+
+
+rule all:
+    input:
+        "_build/html/index.html",
+
+
+rule preprocess:
+    input:
+        SETTINGS,
+        paper.profile.manifest,
+        code("preprocessing"),
+        lambda w: data_files(paper, w.tissue),
+    output:
+        run=f"{OUT}/runs/preprocessing/{{tissue}}.ipynb",
+        vocabulary=f"{OUT}/vocabulary/{{tissue}}.csv",
+    threads: THREADS
+    shell:
+        "scarafm run preprocessing -p tissue={wildcards.tissue} -p threads={threads}"
+        " --profile {PROFILE} --out {output.run}"
+
+
+rule pretrain:
+    input:
+        SETTINGS,
+        code("pretraining"),
+        vocabulary=f"{OUT}/vocabulary/{{tissue}}.csv",
+    output:
+        run=f"{OUT}/runs/pretraining/{{tissue}}.ipynb",
+        weights=f"{OUT}/checkpoints/{{tissue}}/model.safetensors",
+    threads: THREADS
+    shell:
+        "scarafm run pretraining -p tissue={wildcards.tissue} -p threads={threads}"
+        " --profile {PROFILE} --out {output.run}"
+
+
+rule evaluate:
+    input:
+        SETTINGS,
+        code,
+        weights=lambda w: f"{OUT}/checkpoints/{CHAPTERS[w.chapter].tissue}/model.safetensors",
+    output:
+        run=f"{OUT}/runs/{{chapter}}/{{slug}}.ipynb",
+    wildcard_constraints:
+        chapter="leaf_results|root_results",
+        slug="(random|replicate|cross)-.+",
+    params:
+        task=lambda w: RUNS[w.chapter, w.slug][0],
+        label=lambda w: RUNS[w.chapter, w.slug][1],
+    threads: THREADS
+    shell:
+        "scarafm run {wildcards.chapter} -p task={params.task} -p label={params.label}"
+        " -p threads={threads} --profile {PROFILE} --out {output.run}"
+
+
+rule collect:
+    input:
+        SETTINGS,
+        [f"{OUT}/runs/{chapter}/{slug}.ipynb" for chapter, slug in RUNS],
+    output:
+        f"{OUT}/tables/results.csv",
+    shell:
+        "scarafm collect --profile {PROFILE}"
+
+
+rule index:
+    input:
+        SETTINGS,
+        code,
+        f"{OUT}/tables/results.csv",
+        [f"{OUT}/runs/{chapter}/{tissue}.ipynb" for chapter in ("preprocessing", "pretraining") for tissue in TISSUES],
+    output:
+        run=f"{OUT}/runs/{{chapter}}/index.ipynb",
+    params:
+        unit=lambda w: f"-p {CHAPTERS[w.chapter].unit}=all" if CHAPTERS[w.chapter].unit else "",
+    shell:
+        "scarafm run {wildcards.chapter} {params.unit} --profile {PROFILE} --out {output.run}"
+
+
+rule site:
+    input:
+        "_config.yml",
+        "book/_toc.yml",
+        "artifacts/.current",
+        sorted(str(p) for p in Path("book").glob("*.[mb][di]*")),
+        sorted(str(p) for p in Path("book/_static").rglob("*") if p.is_file() and "generated" not in p.parts),
+        source_files("site"),
+        [f"{OUT}/runs/{chapter}/index.ipynb" for chapter in INDEX],
+        [f"{OUT}/runs/{chapter}/{slug}.ipynb" for chapter, slug in RUNS],
+    output:
+        "_build/html/index.html",
+    shell:
+        "scarafm site --profile {PROFILE}"

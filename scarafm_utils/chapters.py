@@ -1,0 +1,270 @@
+"""Chapters: notebooks with parameters, executed by papermill, checked and tidied.
+
+A chapter is one MyST notebook.  Its *unit* parameter says what one run is about (a tissue or
+a task); the value ``all`` is the chapter's canonical run, the page ``index``, which only
+reads what the other runs stored.  Cells tagged ``only-unit`` belong to the runs of one unit,
+cells tagged ``only-index`` to the canonical run; a reader who opens the notebook runs both.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, suggest
+from .files import atomic_path, hash_of
+from .profiles import FEATURES, HEADS, TissueGrid, parse_task
+from .tidy import check_executed, tidy
+from .workspace import PROJECT, Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook, the parameter that names its unit, and the tissue it is bound to."""
+
+    name: str
+    notebook: str
+    unit: str | None = None
+    tissue: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return PROJECT / "notebooks" / self.notebook
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: ``name: type = default  # help``."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+CHAPTERS = {
+    c.name: c
+    for c in [
+        Chapter("preprocessing", "01_preprocessing.md", unit="tissue"),
+        Chapter("pretraining", "02_pretraining.md", unit="tissue"),
+        Chapter("leaf_results", "03_leaf_results.md", unit="task", tissue="leaf"),
+        Chapter("root_results", "04_root_results.md", unit="task", tissue="root"),
+        Chapter("scaling_curves", "05_scaling_curves.md"),
+    ]
+}
+
+#: Allowed values of parameters that name something.
+CHOICES = {
+    "representations": FEATURES,
+    "controls": FEATURES,
+    "heads": HEADS,
+    "tuning": ("none", "cv", "group_cv"),
+    "vote": ("majority", "mean"),
+    "fidelity": ("paper", "released"),
+}
+
+
+def list_chapters() -> list[Chapter]:
+    """All chapters in the paper's order."""
+    return list(CHAPTERS.values())
+
+
+def get_chapter(name: str) -> Chapter:
+    """Look a chapter up by name; an unknown name is an error with a suggestion."""
+    if name not in CHAPTERS:
+        raise InputError(f"unknown chapter '{name}': {suggest(name, CHAPTERS)}")
+    return CHAPTERS[name]
+
+
+def read_notebook(chapter: Chapter) -> NotebookNode:
+    """Read a chapter's MyST source as a notebook."""
+    import jupytext
+
+    return jupytext.read(chapter.path, fmt="md:myst")
+
+
+def parameters(chapter: str) -> dict[str, Parameter]:
+    """The parameters of a chapter with type, default and help text.
+
+    Parameters
+    ----------
+    chapter
+        Name of a chapter.
+    """
+    import ast
+
+    from papermill.inspection import _infer_parameters
+
+    found = {}
+    for p in _infer_parameters(read_notebook(get_chapter(chapter))):
+        kind = (p.inferred_type_name or "str").split("[")[0]
+        found[p.name] = Parameter(p.name, kind, ast.literal_eval(p.default), p.help.strip())
+    return found
+
+
+def parse_value(parameter: Parameter, value: Any) -> Any:
+    """Turn command-line text, or a Python value, into the parameter's type, or refuse it."""
+    where = f"parameter '{parameter.name}'"
+    if parameter.type == "list":
+        items = value.split(",") if isinstance(value, str) else list(value)
+        value = [_number_or_text(item) for item in items if item != ""]
+        if not value:
+            raise InputError(f"{where}: an empty list. Default: {parameter.default}")
+    elif parameter.type in {"int", "float"}:
+        try:
+            value = {"int": int, "float": float}[parameter.type](value)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{where}: {value!r} is not of type {parameter.type}. Default: {parameter.default}"
+            ) from None
+    else:
+        value = str(value)
+    return _check_choice(parameter.name, value)
+
+
+def _number_or_text(item: Any) -> Any:
+    text = str(item).strip()
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _check_choice(name: str, value: Any) -> Any:
+    allowed = CHOICES.get(name)
+    for item in (value if isinstance(value, list) else [value]) if allowed else []:
+        if item not in allowed:
+            raise InputError(f"parameter '{name}': unknown value '{item}': {suggest(item, allowed)}")
+    if name == "n_train":
+        for item in value:
+            if item != "all" and not (isinstance(item, int) and item > 0):
+                raise InputError(f"parameter 'n_train': '{item}' is neither a number of cells nor 'all'")
+    return value
+
+
+def validate(chapter: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Check names, types and values of parameters; unknown names get a suggestion."""
+    known = parameters(chapter)
+    for name in params:
+        if name not in known:
+            raise InputError(f"chapter '{chapter}' has no parameter '{name}': {suggest(name, known)}")
+    return {name: parse_value(known[name], value) for name, value in params.items()}
+
+
+def unit_slug(chapter: Chapter, params: dict[str, Any], defaults: dict[str, Parameter]) -> str:
+    """The file name of a run: ``index``, a tissue, or a task (and label unless it is stress)."""
+    if chapter.unit is None:
+        return "index"
+    unit = params.get(chapter.unit, defaults[chapter.unit].default)
+    if unit == "all":
+        return "index"
+    slug = parse_task(unit).slug if chapter.unit == "task" else unit
+    label = params.get("label", "stress")
+    return slug if label == "stress" else f"{slug}-{label}"
+
+
+def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path | None = None) -> Path:
+    """Execute one chapter with one set of parameters and keep the tidied notebook.
+
+    Parameters
+    ----------
+    chapter
+        Name of a chapter.
+    params
+        Values for the notebook's parameters cell; validated before anything starts.
+    profile
+        Name of a profile, or path to a YAML file.
+    out
+        Where the executed notebook goes; by default below ``artifacts/<profile>/runs``.
+
+    Returns
+    -------
+    Path of the executed notebook.  It is moved there only after every code cell ran
+    without an error; a failed run leaves nothing under that name.
+
+    Raises
+    ------
+    InputError
+        Bad parameters, or bad input met inside the notebook.
+    """
+    spec = get_chapter(chapter)
+    params = validate(chapter, {**params, "profile": str(profile)})
+    workspace = open_workspace(profile)
+    slug = _check_unit(spec, params, workspace)
+    out = Path(out) if out else default_output(spec, slug, params, workspace)
+    notebook = select_cells(read_notebook(spec), index=slug == "index")
+    started = time.monotonic()
+    executed = _execute(notebook, params)
+    check_executed(executed, name=f"{chapter} {slug}")
+    seconds = round(time.monotonic() - started, 1)
+    facts = {"chapter": chapter, "run": slug, "parameters": params, "seconds": seconds}
+    _store(tidy(executed, facts=facts, workspace=workspace), out)
+    return out
+
+
+def _check_unit(spec: Chapter, params: dict[str, Any], workspace: Workspace) -> str:
+    defaults = parameters(spec.name)
+    unit = params.get(spec.unit, defaults[spec.unit].default) if spec.unit else "all"
+    if unit != "all" and spec.unit == "tissue" and unit not in workspace.profile.tissues:
+        raise InputError(
+            f"parameter 'tissue': profile '{workspace.profile.name}' has no tissue '{unit}': "
+            f"{suggest(unit, [*workspace.profile.tissues, 'all'])}"
+        )
+    if unit != "all" and spec.unit == "task":
+        _check_task(unit, params.get("label", defaults["label"].default), spec, workspace)
+    return unit_slug(spec, params, defaults)
+
+
+def _check_task(task: str, label: str, spec: Chapter, workspace: Workspace) -> None:
+    """Refuse, before a kernel starts, a task that the manifest does not allow."""
+    parse_task(task)
+    grid = TissueGrid(tasks=[task], labels=[label], pretraining=[])
+    workspace.profile.model_copy(update={"tissues": {spec.tissue: grid}}).check(workspace.manifest)
+
+
+def default_output(spec: Chapter, slug: str, params: dict[str, Any], workspace: Workspace) -> Path:
+    """Where a run goes: the grid's page, or ``custom/`` when parameters differ from the profile's."""
+    plain = {spec.unit, "label", "profile"}
+    if set(params) <= plain:
+        return workspace.runs_dir / spec.name / f"{slug}.ipynb"
+    return workspace.folder / "custom" / spec.name / f"{slug}-{hash_of(params)[:8]}.ipynb"
+
+
+def select_cells(notebook: NotebookNode, *, index: bool) -> NotebookNode:
+    """Leave out the cells of the other kind of run (tags ``only-index`` and ``only-unit``)."""
+    other = "only-unit" if index else "only-index"
+    notebook.cells = [c for c in notebook.cells if other not in c.metadata.get("tags", [])]
+    return notebook
+
+
+def _execute(notebook: NotebookNode, params: dict[str, Any]) -> NotebookNode:
+    import nbformat
+    import papermill as pm
+    from papermill.exceptions import PapermillExecutionError
+
+    threads = str(params.get("threads", 1))
+    os.environ.update(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "source.ipynb", Path(folder) / "result.ipynb"
+        nbformat.write(notebook, source)
+        try:
+            pm.execute_notebook(
+                source, result, parameters=params, cwd=PROJECT, kernel_name="python3",
+                progress_bar=False, log_output=False,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            if error.ename == "InputError":
+                raise InputError(error.evalue) from None
+            raise
+        return nbformat.read(result, as_version=4)
+
+
+def _store(notebook: NotebookNode, out: Path) -> None:
+    import nbformat
+
+    with atomic_path(out) as temporary:
+        nbformat.write(notebook, temporary)

@@ -1,0 +1,125 @@
+"""The command ``scarafm``.  Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import InputError
+
+app = typer.Typer(
+    help="A paper one can open, rerun and teach from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="The 31 data sets of the manifest.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ProfileOption = Annotated[str, typer.Option("--profile", "-P", help="Name of a profile, or path to a YAML file.")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Folder with the data files (local and public sources).")]
+
+
+@app.command()
+def build(
+    profile: ProfileOption = "demo",
+    data_dir: DataDirOption = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that Snakemake may use.")] = 2,
+) -> None:
+    """Run a profile's whole grid and render the book (what `make book` calls)."""
+    from .grid import build_book
+
+    page = build_book(profile, data_dir=data_dir, cores=cores)
+    typer.echo(f"The book is ready: open {page} in a browser, or type `make serve`.")
+
+
+@app.command()
+def chapters() -> None:
+    """List the chapters that `scarafm run` knows."""
+    from .chapters import list_chapters
+
+    for chapter in list_chapters():
+        unit = f"one run for each {chapter.unit}" if chapter.unit else "one run"
+        typer.echo(f"{chapter.name:16} notebooks/{chapter.notebook:22} {unit}")
+
+
+@app.command()
+def params(chapter: str) -> None:
+    """Show a chapter's parameters: type, default, allowed values and help."""
+    from .chapters import CHOICES, parameters
+
+    for p in parameters(chapter).values():
+        typer.echo(f"{p.name} ({p.type}, default {p.default!r}): {p.help}")
+        if p.name in CHOICES:
+            typer.echo(f"    allowed: {', '.join(CHOICES[p.name])}")
+
+
+@app.command()
+def run(
+    chapter: str,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
+    profile: ProfileOption = "demo",
+    out: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None,
+) -> None:
+    """Execute one chapter with other parameters."""
+    import time
+
+    from . import chapters as ch
+
+    started = time.monotonic()
+    path = ch.run(chapter, _pairs(param or []), profile=profile, out=out)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    typer.echo(f"{chapter} {path.stem}: {time.monotonic() - started:.0f} s, {shown}")
+
+
+def _pairs(items: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise InputError(f"-p {item}: write -p name=value")
+        if name in pairs:
+            raise InputError(f"-p {name}: given twice")
+        pairs[name] = value
+    return pairs
+
+
+@app.command()
+def collect(profile: ProfileOption = "demo") -> None:
+    """Gather the results of all runs into tables/results.csv."""
+    from .evaluation import collect_results
+    from .workspace import open_workspace
+
+    workspace = open_workspace(profile)
+    typer.echo(f"{len(collect_results(workspace))} results in {workspace.profile.name}/tables/results.csv")
+
+
+@app.command()
+def site(profile: ProfileOption = "demo") -> None:
+    """Render the runs that a profile already has."""
+    from .site import build_site
+    from .workspace import open_workspace
+
+    typer.echo(str(build_site(open_workspace(profile))))
+
+
+@data_app.command("list")
+def data_list(tissue: str | None = None, role: str | None = None) -> None:
+    """List the data sets with tissue, role, cells and stress."""
+    from .manifest import load_manifest, select
+    from .workspace import PROJECT
+
+    for d in select(load_manifest(PROJECT / "data_manifest.yaml"), tissue=tissue, role=role):
+        typer.echo(f"{d.id:12} {d.tissue:5} {d.role:12} {d.n_cells:>8,} cells  {d.stress or ''}")
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line and status 2, never with a traceback."""
+    try:
+        app()
+    except InputError as error:
+        sys.stderr.write(f"scarafm: {error}\n")
+        sys.exit(2)

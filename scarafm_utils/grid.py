@@ -1,0 +1,206 @@
+"""The whole grid of a profile: one call of Snakemake under a lock that dies with the process."""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .chapters import CHAPTERS, read_notebook, unit_slug
+from .errors import InputError
+from .files import write_text
+from .sources import fetch
+from .workspace import PROJECT, Workspace, open_workspace
+
+ARTIFACTS = PROJECT / "artifacts"
+
+
+def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) -> Path:
+    """Run what is stale of a profile's grid, then render the book.
+
+    Parameters
+    ----------
+    profile
+        Name of a profile, or path to a YAML file.
+    data_dir
+        Folder with the files of a profile whose source is not ``simulated``.  It is
+        remembered (as the link ``artifacts/<profile>/data``), so a second call needs none.
+    cores
+        Cores for Snakemake.
+
+    Returns
+    -------
+    The first page, relative to the project.
+
+    Raises
+    ------
+    InputError
+        A bad profile, a missing data folder, a run that failed, or another build at work.
+    """
+    workspace = open_workspace(profile)
+    link_data(workspace, data_dir)
+    with build_lock():
+        _mark_current(workspace)
+        _snakemake(profile, cores)
+    return Path("_build/html/index.html")
+
+
+def link_data(workspace: Workspace, data_dir: Path | None) -> None:
+    """Point ``artifacts/<profile>/data`` at the user's folder; notebooks never see its path."""
+    if workspace.simulated:
+        if data_dir is not None:
+            raise InputError(
+                f"profile '{workspace.profile.name}' simulates its cells and reads no folder: "
+                "leave DATA_DIR out, or choose a profile that reads files, such as real_root"
+            )
+        return
+    link = workspace.data_dir
+    if data_dir is None and link.is_dir():
+        return
+    if data_dir is None:
+        raise InputError(
+            f"profile '{workspace.profile.name}' reads files: say where they are, "
+            f"make book PROFILE={workspace.profile.name} DATA_DIR=folder"
+        )
+    if not data_dir.is_dir():
+        raise InputError(f"DATA_DIR: {data_dir} is not a folder")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(data_dir.resolve(), target_is_directory=True)
+
+
+@contextmanager
+def build_lock() -> Iterator[None]:
+    """Hold ``artifacts/.lock``; the system releases it when the process dies, however it dies."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    with open(ARTIFACTS / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("another build works in this folder: wait until it ends, then run again") from None
+        yield
+
+
+def _mark_current(workspace: Workspace) -> None:
+    """Name the profile whose pages the book holds; changed only when it is another one."""
+    current = ARTIFACTS / ".current"
+    if not current.exists() or current.read_text() != workspace.profile.name:
+        write_text(current, workspace.profile.name)
+
+
+def _snakemake(profile: str, cores: int) -> None:
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores),
+        "--config", f"profile={profile}", "--nolock", "--rerun-incomplete", "--keep-going",
+        "--quiet", "rules", "host", "reason",
+    ]  # fmt: skip
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, text=True, preexec_fn=_die_with_parent,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    log = _relay(process)
+    if process.wait() != 0:
+        path = write_text(ARTIFACTS / "build.log", "".join(log))
+        raise InputError(_failure(log, path.relative_to(PROJECT)))
+
+
+def _relay(process: subprocess.Popen) -> list[str]:
+    """Show what a person wants to see: each finished run, and how many there are."""
+    log, started = [], time.monotonic()
+    assert process.stdout is not None
+    for line in process.stdout:
+        log.append(line)
+        progress = re.match(r"(\d+) of (\d+) steps", line)
+        if progress:
+            minutes, seconds = divmod(int(time.monotonic() - started), 60)
+            print(f"[{progress[1]}/{progress[2]}] {minutes}:{seconds:02d}", flush=True)
+        elif line.startswith(("• ", "scarafm: ")):
+            print(line.rstrip(), flush=True)
+    return log
+
+
+def _failure(log: list[str], path: Path) -> str:
+    reasons = [line.strip().removeprefix("scarafm: ") for line in log if line.startswith("scarafm: ")]
+    shown = reasons[0] if reasons else next((line.strip() for line in reversed(log) if "Error" in line), "no reason given")
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"the build stopped: {shown}{more}. The whole log is {path}."
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this child when its parent dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6", use_errno=True).prctl(1, signal.SIGTERM)
+
+
+def evaluation_runs(workspace: Workspace) -> dict[tuple[str, str], tuple[str, str]]:
+    """Every page of the results chapters: (chapter, slug) → (task, label)."""
+    runs = {}
+    for chapter in CHAPTERS.values():
+        if chapter.unit != "task" or chapter.tissue not in workspace.profile.tissues:
+            continue
+        settings = workspace.profile.tissues[chapter.tissue]
+        for task in settings.tasks:
+            for label in settings.labels:
+                slug = unit_slug(chapter, {"task": task, "label": label}, {})
+                runs[chapter.name, slug] = (task, label)
+    return runs
+
+
+def data_files(workspace: Workspace, tissue: str) -> list[str]:
+    """The files that a tissue's preprocessing reads, where they are at hand already."""
+    if workspace.profile.source != "local":
+        return []
+    found = [fetch(d, source="local", data_dir=workspace.data_dir) for d in workspace.datasets(tissue)]
+    return [str(path.relative_to(PROJECT)) for path in found]
+
+
+def source_files(name: str) -> list[str]:
+    """A chapter's notebook, or a module, and every module of the package it reaches.
+
+    Snakemake reruns what depends on a changed file, so the list is exact: it follows the
+    import statements.
+    """
+    if name in CHAPTERS:
+        chapter = CHAPTERS[name]
+        code = [c.source for c in read_notebook(chapter).cells if c.cell_type == "code"]
+        start, files = _imports("\n".join(code)), [chapter.path]
+    else:
+        start, files = {name}, []
+    return sorted(str(p.relative_to(PROJECT)) for p in [*files, *_closure(start)])
+
+
+def _closure(modules: set[str]) -> set[Path]:
+    package, found, waiting = PROJECT / "scarafm_utils", {}, list(modules)
+    while waiting:
+        module = waiting.pop()
+        path = package / f"{module}.py"
+        if module not in found and path.exists():
+            found[module] = path
+            waiting += _imports(path.read_text(encoding="utf-8"))
+    return set(found.values())
+
+
+def _imports(code: str) -> set[str]:
+    """Modules of this package that `code` imports, at its top or inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = node.module or ""
+        if node.level == 1 and module:
+            found.add(module.split(".")[0])
+        elif node.level == 1 or module == "scarafm_utils":
+            found |= {alias.name for alias in node.names}
+        elif module.startswith("scarafm_utils."):
+            found.add(module.split(".")[1])
+    return found

@@ -1,0 +1,134 @@
+"""The site: pages of exactly one profile, its banner, and the Jupyter Book build."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from .chapters import CHAPTERS
+from .errors import InputError
+from .files import atomic_path, write_text
+from .tidy import page_notice
+from .workspace import PROJECT, Workspace
+
+EXECUTED = PROJECT / "book" / "executed"
+HTML = PROJECT / "_build" / "html"
+
+_MISSING_PAGE = """# {title}
+
+:::{{note}}
+The profile `{profile}` has no data for this chapter, so nothing is shown here.
+Another profile may have it: {{doc}}`/book/how_to_rerun` lists them.
+:::
+"""
+
+
+def fill_executed(workspace: Workspace) -> list[Path]:
+    """Copy the profile's executed notebooks into ``book/executed`` and remove all others.
+
+    A chapter without runs becomes a page that says so.
+
+    Returns
+    -------
+    The pages now in the folder, in no particular order.
+    """
+    pages = {EXECUTED / name / "index.md": _missing_page(workspace, name) for name in CHAPTERS}
+    sources: dict[Path, Path] = {}
+    for source in sorted(workspace.runs_dir.glob("*/*.ipynb")):
+        folder = EXECUTED / source.parent.name
+        if source.stem == "index":
+            del pages[folder / "index.md"]
+            sources[folder / "index.ipynb"] = source
+        else:
+            sources[folder / "runs" / source.name] = source
+    _remove_others({*pages, *sources})
+    for page, text in pages.items():
+        write_text(page, text)
+    for page, source in sources.items():
+        with atomic_path(page) as temporary:
+            shutil.copyfile(source, temporary)
+    return [*pages, *sources]
+
+
+def _missing_page(workspace: Workspace, chapter: str) -> str:
+    title = chapter.replace("_", " ").capitalize()
+    return _MISSING_PAGE.format(title=title, profile=workspace.profile.name)
+
+
+def _remove_others(wanted: set[Path]) -> None:
+    for path in sorted(EXECUTED.rglob("*"), reverse=True):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def write_config(workspace: Workspace) -> Path:
+    """Copy ``_config.yml`` with the banner of the profile and, for gaps, no empty listing."""
+    config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
+    notice = page_notice(workspace)
+    if notice:
+        options = config["sphinx"]["config"]["html_theme_options"]
+        options["announcement"] = f"Profile <code>{workspace.profile.name}</code>. {notice}"
+    return write_text(EXECUTED / "_config.yml", yaml.safe_dump(config, sort_keys=False))
+
+
+def write_toc(workspace: Workspace) -> Path:
+    """Copy ``book/_toc.yml`` without the globs that match nothing, which Sphinx warns about."""
+    toc = yaml.safe_load((PROJECT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            sections = [s for s in chapter.get("sections", []) if any(PROJECT.glob(s["glob"] + ".*"))]
+            chapter.pop("sections", None)
+            if sections:
+                chapter["sections"] = sections
+    return write_text(EXECUTED / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
+
+
+def write_generated_figures() -> None:
+    """Draw the figures of prose pages, which are not executed."""
+    from .figures import protocol_schematic
+
+    folder = PROJECT / "book" / "_static" / "generated"
+    figure = protocol_schematic()
+    for ending in ("svg", "png"):
+        with atomic_path(folder / f"figure1_protocols.{ending}") as temporary:
+            figure.savefig(temporary, dpi=150, bbox_inches="tight", metadata=_no_date(ending))
+
+
+def _no_date(ending: str) -> dict[str, None]:
+    return {"Date": None} if ending == "svg" else {"Software": None}
+
+
+def build_site(workspace: Workspace) -> Path:
+    """Render the book; any warning is an error.
+
+    The new site replaces the old one only when it is whole.
+
+    Returns
+    -------
+    Path of the first page.
+    """
+    fill_executed(workspace)
+    write_generated_figures()
+    fresh = PROJECT / "_build" / "next"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    command = [
+        sys.executable, "-m", "jupyter_book", "build", ".", "--path-output", str(fresh.relative_to(PROJECT)),
+        "--config", str(write_config(workspace).relative_to(PROJECT)),
+        "--toc", str(write_toc(workspace).relative_to(PROJECT)), "-W", "-n", "--keep-going", "-q", "--all",
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    html = fresh / "_build" / "html"
+    if result.returncode != 0 or not (html / "index.html").exists():
+        lines = (result.stdout + result.stderr).strip().splitlines()
+        raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
+    shutil.rmtree(HTML, ignore_errors=True)
+    html.rename(HTML)
+    shutil.rmtree(fresh)
+    return HTML / "index.html"

@@ -1,0 +1,138 @@
+"""From an executed notebook to a page: nothing failed, nothing private, nothing mistaken.
+
+A page made from simulated cells says so at its top and in every caption.  Only the canonical
+run of a chapter keeps labels, names and captions: grid pages would repeat them.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .files import hash_of
+from .workspace import PROJECT, Workspace
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+#: Shown first on every page, in every caption and in the banner of a simulated build.
+SIMULATED = "Simulated cells: not the paper's data, and no result of the paper."
+
+_LABEL_LINE = re.compile(r"^\([\w-]+\)=\n", re.MULTILINE)
+_NAME_OPTION = re.compile(r"^:name:.*\n", re.MULTILINE)
+
+
+def check_executed(notebook: NotebookNode, *, name: str) -> None:
+    """Refuse a notebook with a failed or an unexecuted code cell.
+
+    The book is built with execution off and would show a traceback without a warning.
+    """
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        if cell.get("execution_count") is None:
+            raise InputError(f"{name}: cell {number} was not executed. Run the chapter again.")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise InputError(f"{name}: cell {number} failed with {output.ename}: {output.evalue}")
+
+
+def tidy(notebook: NotebookNode, *, facts: dict[str, Any], workspace: Workspace) -> NotebookNode:
+    """Make an executed notebook a page of the book.
+
+    Parameters
+    ----------
+    notebook
+        Executed by papermill.
+    facts
+        ``chapter``, ``run``, ``parameters`` and ``seconds``; kept in the metadata.
+    workspace
+        Says whether the cells are simulated and what a page must say of its label.
+    """
+    index = facts["run"] == "index"
+    notice = page_notice(workspace)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and not index:
+            cell.source = _NAME_OPTION.sub("", _LABEL_LINE.sub("", cell.source))
+        if cell.cell_type == "code":
+            _tidy_code(cell, index=index, notice=caption_notice(workspace))
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    _title(notebook, facts, notice)
+    _renew_ids(notebook)
+    notebook.metadata = _metadata(notebook, facts, workspace)
+    return notebook
+
+
+def page_notice(workspace: Workspace) -> str:
+    """What every page of this profile says at its top; empty when there is nothing to say."""
+    parts = [SIMULATED] if workspace.simulated else []
+    if workspace.profile.notice:
+        parts.append(" ".join(workspace.profile.notice.split()))
+    return " ".join(parts)
+
+
+def caption_notice(workspace: Workspace) -> str:
+    """The short form for captions."""
+    if workspace.simulated:
+        return "**Simulated cells, not the paper's.**"
+    labels = {label for t in workspace.profile.tissues.values() for label in t.labels}
+    return "" if labels == {"stress"} else "**Real cells; the label is the cell type, not stress.**"
+
+
+def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
+    tags = cell.metadata.get("tags", [])
+    if "parameters" in tags or "injected-parameters" in tags:
+        cell.metadata["tags"] = [*tags, "hide-input"]
+    figure = cell.metadata.get("mystnb", {}).get("figure")
+    if figure and index:
+        figure["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()
+    elif figure:
+        del cell.metadata["mystnb"]["figure"]
+    cell.outputs = [_scrub(output) for output in cell.outputs if not _is_noise(output)]
+
+
+def _is_noise(output: NotebookNode) -> bool:
+    """Warnings of libraries name paths of this machine and teach a reader nothing."""
+    return output.output_type == "stream" and output.name == "stderr"
+
+
+def _scrub(value: Any) -> Any:
+    """Replace paths of this machine in any text of an output."""
+    if isinstance(value, str):
+        value = value.replace(f"{PROJECT}/", "").replace(str(PROJECT), ".")
+        value = value.replace(str(Path.home()), "~")
+        return re.sub(rf"{re.escape(tempfile.gettempdir())}/ipykernel_\d+/\d+\.py", "<cell>", value)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _scrub(value[key])
+    elif isinstance(value, list):
+        return [_scrub(item) for item in value]
+    return value
+
+
+def _title(notebook: NotebookNode, facts: dict[str, Any], notice: str) -> None:
+    """Put the run's parameters into the H1 of a grid page, and the notice below it."""
+    first = next(c for c in notebook.cells if c.cell_type == "markdown" and "# " in c.source)
+    lines = first.source.split("\n")
+    at = next(i for i, line in enumerate(lines) if line.startswith("# "))
+    if facts["run"] != "index":
+        unit = facts["parameters"].get("task") or facts["parameters"].get("tissue") or facts["run"]
+        label = facts["parameters"].get("label", "stress")
+        lines[at] += f": {unit}" + ("" if label == "stress" else f", {label}")
+    if notice:
+        lines[at + 1 : at + 1] = ["", ":::{admonition} Read this first", ":class: warning", notice, ":::"]
+    first.source = "\n".join(lines)
+
+
+def _renew_ids(notebook: NotebookNode) -> None:
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = hash_of([number, cell.source])[:12]
+
+
+def _metadata(notebook: NotebookNode, facts: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
+    kept = {k: notebook.metadata[k] for k in ("kernelspec", "language_info") if k in notebook.metadata}
+    return {**kept, "scarafm": {**facts, "profile": workspace.profile.name, "source": workspace.profile.source}}

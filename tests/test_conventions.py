@@ -1,0 +1,128 @@
+"""Conventions of the repository, each a test."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = PROJECT / "scarafm_utils"
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.md"))
+MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
+
+#: A module imports only modules that stand before it.
+ORDER = """
+errors files manifest profiles workspace simulate_names simulate readers downloads sources genes preprocessing
+tokens gene2vec model checkpoints pretraining representations splits ensemble cnn heads scores evaluation
+claims figure_style figures_bars figures chapters
+""".split()
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+    return found & set(MODULES)
+
+
+def test_every_module_has_a_place_in_the_order():
+    assert set(MODULES) == set(ORDER)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_stands_before_it(module):
+    before = set(ORDER[: ORDER.index(module)])
+    assert imported_modules(PACKAGE / f"{module}.py") <= before
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_are_small_enough_to_hold_in_the_head(module):
+    assert len((PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines()) <= 330
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_functions_take_few_positional_arguments_and_say_what_they_do(module):
+    loaded = importlib.import_module(f"scarafm_utils.{module}")
+    for name, function in inspect.getmembers(loaded, inspect.isfunction):
+        if name.startswith("_") or function.__module__ != loaded.__name__:
+            continue
+        kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+        if module != "cli":  # typer turns positional arguments into options
+            assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 5, name
+        assert function.__doc__, f"{module}.{name} has no docstring"
+
+
+def test_light_modules_import_nothing_heavy():
+    code = (
+        "import sys, scarafm_utils, scarafm_utils.cli, scarafm_utils.manifest, scarafm_utils.profiles;"
+        "print([m for m in ('torch', 'scanpy', 'anndata', 'pandas', 'sklearn', 'xgboost') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_tell_a_story(path):
+    notebook = jupytext.read(path, fmt="md:myst")
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.metadata.get("tags") for c in code].count(["parameters"]) == 1
+    assert notebook.metadata["jupytext"]["text_representation"]["format_name"] == "myst"
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert len(code) <= 15
+    for before, cell in zip(notebook.cells, notebook.cells[1:]):
+        assert cell.cell_type == "markdown" or before.cell_type == "markdown", "prose before every cell"
+    for cell in code:
+        assert len(cell.source.splitlines()) <= 12, cell.source
+        assert not re.search(r"^\s*(def|class|try)\b", cell.source, re.MULTILINE), cell.source
+    assert notebook.cells[-1].cell_type == "markdown", "the last cell says what was learnt"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_hold_no_path_outside_the_parameters_cell(path):
+    for cell in jupytext.read(path, fmt="md:myst").cells:
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            strings = [n.value for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Constant)]
+            assert not [s for s in strings if isinstance(s, str) and ("/" in s or re.search(r"\.\w{2,7}$", s))]
+
+
+def test_labels_are_unique_across_pages():
+    pages = [*NOTEBOOKS, *sorted((PROJECT / "book").glob("*.md"))]
+    text = "\n".join(p.read_text(encoding="utf-8") for p in pages)
+    labels = re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE)
+    labels += re.findall(r"^\s*:?name:\s+\"?((?:fig|tab)-[\w-]+)", text, re.MULTILINE)
+    assert len(labels) == len(set(labels))
+
+
+def test_no_tracked_text_names_a_machine_path_or_a_host_for_packages():
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for name in listed.split():
+        if name.endswith((".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".sh")) or name == "Makefile":
+            text = (PROJECT / name).read_text(encoding="utf-8")
+            assert str(PROJECT.parent) + "/" not in text.replace("tests/test_conventions.py", ""), name
+            assert "index-url" not in text or name == "tests/test_conventions.py", name
+
+
+def test_conda_installs_the_same_pins_as_pip():
+    conda = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    assert "-r requirements.txt" in pip
+
+
+def test_every_direct_dependency_is_pinned_exactly_and_no_cuda_package_is_named():
+    pins = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+    names = {line.split("==")[0].lower() for line in pins.splitlines() if "==" in line}
+    project = re.search(r"^dependencies = \[(.*?)^\]", (PROJECT / "pyproject.toml").read_text(), re.S | re.M)[1]
+    direct = {re.split(r"[=><;]", d)[0].lower().replace("_", "-") for d in re.findall(r'^\s+"([^"]+)"', project, re.M)}
+    assert direct <= names
+    assert not [n for n in names if n.startswith(("nvidia", "cuda", "triton"))]
+    assert all("==" in line for line in pins.splitlines() if line and not line.startswith("#"))
