@@ -9,38 +9,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from .config import UNKNOWN, Count, SafeName, Strict, read_yaml, validate
 from .errors import InputError, suggest
 
-UNKNOWN = "unknown"
+TISSUES = ("leaf", "root")
+ROLES = ("downstream", "pretraining")
 PUBLIC = ("scplantdb", "geo", "portal")  # the order in which `public` looks for a data set
-Count = Annotated[int, Field(gt=0)]
-SafeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 StandardColumn = Literal["condition", "genotype", "replicate", "sample", "cell_type", "total_counts"]
 
 
-class Strict(BaseModel):
-    """A part of a YAML file: frozen, unknown keys refused, no silent conversion of types."""
+def _counts_place(place: str) -> str:
+    if place in ("auto", "X", "raw") or re.match("layers/.", place):
+        return place
+    raise ValueError("counts lie in auto, X, raw or layers/<name>")
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _unknown_is_none(cls, values: Any) -> Any:
-        """Read the word `unknown` as None (or as an empty list) where the key allows that."""
-        if not isinstance(values, dict):
-            return values
-        blank = {}
-        for name, field in cls.model_fields.items():
-            if values.get(name) == UNKNOWN and type(None) in get_args(field.annotation):
-                blank[name] = None
-            elif values.get(name) == UNKNOWN and get_origin(field.annotation) is list:
-                blank[name] = []
-        return {**values, **blank}
+CountsPlace = Annotated[str, AfterValidator(_counts_place)]
 
 
 class ObsColumns(Strict):
@@ -100,7 +88,7 @@ class SourceSpec(Strict):
     format: Literal["auto", "h5ad", "h5ad.gz", "10x_h5", "10x_folder", "raw_tar", "rds", "manual"] = "auto"
     samples: dict[str, dict[StandardColumn, str]] | None = None
     obs: ObsColumns | None = None
-    counts: Literal["auto", "X", "raw"] | Annotated[str, Field(pattern="^layers/.+")] | None = None
+    counts: CountsPlace | None = None
     normalised: bool | None = None
     measured: str | None = None
     note: str = ""
@@ -124,8 +112,8 @@ class Dataset(Strict):
     """One data set of a manifest; None and ``"unknown"`` mean that nobody has said."""
 
     id: SafeName
-    tissue: Literal["leaf", "root"]
-    role: Literal["downstream", "pretraining"]
+    tissue: Literal[*TISSUES]
+    role: Literal[*ROLES]
     n_cells: Count
     stress: str | None = None
     n_conditions: Count | None = None
@@ -147,7 +135,7 @@ class Dataset(Strict):
     obs: ObsColumns = ObsColumns()
     obs_known: bool = True
     labels: dict[SafeName, Label] = {}
-    counts: Literal["auto", "X", "raw"] | Annotated[str, Field(pattern="^layers/.+")] = "auto"
+    counts: CountsPlace = "auto"
     normalised: bool = False
     measured: str | None = None
     sources: dict[Literal["scplantdb", "geo", "portal", "release", "local"], SourceSpec] = {}
@@ -219,21 +207,23 @@ def load_manifest(path: str | Path) -> dict[str, Dataset]:
     path = Path(path)
     entries = read_yaml(path).get("datasets")
     if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{path.name}: no data sets. Put them under the key 'datasets', one entry for each id.")
+        raise InputError(f"{path.name}: no data sets. Put them under the key 'datasets', one entry per id.")
     manifest = {}
     for dataset_id, entry in entries.items():
-        if not isinstance(entry, dict):
-            raise InputError(f"{path.name}: datasets.{dataset_id}: expected keys and values, found {entry!r}.")
-        if "id" in entry:
-            raise InputError(f"{path.name}: datasets.{dataset_id}.id: the entry's name is its id; remove this key.")
         where = f"{path.name}: datasets.{dataset_id}"
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: expected keys and values, found {entry!r}.")
+        if "id" in entry:
+            raise InputError(f"{where}.id: the name of the entry is its id; remove this key.")
         manifest[str(dataset_id)] = validate(Dataset, {**entry, "id": str(dataset_id)}, where=where)
     return manifest
 
 
-def select(manifest: dict[str, Dataset], *, tissue: str | None = None, role: str | None = None) -> list[Dataset]:
+def select(
+    manifest: dict[str, Dataset], *, tissue: str | None = None, role: str | None = None
+) -> list[Dataset]:
     """Data sets of one tissue and role, in the manifest's order; None takes all."""
-    for name, value, allowed in (("tissue", tissue, ("leaf", "root")), ("role", role, ("downstream", "pretraining"))):
+    for name, value, allowed in (("tissue", tissue, TISSUES), ("role", role, ROLES)):
         if value is not None and value not in allowed:
             raise InputError(f"{name} '{value}' is not known: {suggest(value, allowed)}.")
     return [d for d in manifest.values() if tissue in (None, d.tissue) and role in (None, d.role)]
@@ -243,87 +233,3 @@ def matched_pairs(manifest: dict[str, Dataset], *, tissue: str) -> list[tuple[st
     """(source, target) of downstream data sets that share a stress, both directions."""
     sets = [d for d in select(manifest, tissue=tissue, role="downstream") if d.stress]
     return [(a.id, b.id) for a in sets for b in sets if a is not b and a.stress == b.stress]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without code, without repeated keys, and with 1e-4 as a number (as in YAML 1.2)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise InputError(f"line {line}: key '{key.value}' stands twice. Keep one of the two.")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: str | Path) -> dict:
-    """Read a YAML file that holds keys and values; refuse code and repeated keys."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path.name}: no such file in '{path.parent.name}'. {_yaml_files(path.parent)}")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path.name}: expected keys and values, found {_short(values)}.")
-    return values
-
-
-def validate(model: type[Strict], values: dict, *, where: str) -> Any:
-    """Build `model` from `values`; the first mistake becomes one line that starts with `where`."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as errors:
-        first, *others = errors.errors(include_url=False)
-        more = f" (and {len(others)} more)" if others else ""
-        raise InputError(f"{where}{_explain(model, first)}{more}") from None
-
-
-def _explain(model: type[Strict], error: Any) -> str:
-    """Say which key, which value, what is allowed."""
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"] if p != "[key]")
-    value, kind = _short(error["input"]), error["type"]
-    if kind == "missing":
-        return f"{path}: this key is missing. Add it."
-    if kind == "extra_forbidden":
-        return f"{path} = {value}: unknown key, {suggest(error['loc'][-1], _keys_at(model, error['loc'][:-1]))}."
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"]) or [error["ctx"]["expected"]]
-        return f"{path} = {value}: not known, {suggest(error['input'], allowed)}."
-    message = str(error["ctx"]["error"]) if kind == "value_error" else error["msg"]
-    quote = " (quote it if it is text)" if kind == "string_type" else ""
-    shown = "" if isinstance(error["input"], dict) else f" = {value}"
-    return f"{path}{shown}: {' '.join(message.split())}{quote}."
-
-
-def _keys_at(model: Any, loc: tuple) -> list[str]:
-    """Names of the keys allowed at `loc` below `model`."""
-    for part in loc:
-        step = model.model_fields[part].annotation if _is_model(model) else get_args(model)[-1]
-        optional = [a for a in get_args(step) if get_origin(a) or _is_model(a)]
-        model = optional[0] if type(None) in get_args(step) and optional else step
-    return list(model.model_fields) if _is_model(model) else []
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _yaml_files(folder: Path) -> str:
-    found = ", ".join(sorted(p.name for p in folder.glob("*.yaml"))) if folder.is_dir() else ""
-    return f"YAML files there: {found or 'none'}."

@@ -7,69 +7,25 @@ value and what is allowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from .config import Count, Natural, SafeName, Share, Strict, Unique, read_yaml, validate
 from .errors import InputError, suggest
-from .manifest import Count, Dataset, SafeName, Strict, held_out_unit, read_yaml, validate
+from .manifest import TISSUES, Dataset, held_out_unit
+from .tasks import PROTOCOLS, Task, parse_task
 
-TISSUES = ("leaf", "root")
-PROTOCOLS = ("random", "replicate", "cross")
+__all__ = ["PROTOCOLS", "Profile", "Task", "load_profile", "parse_task"]
+
 REPRESENTATIONS = ("raw", "CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
 CONTROLS = ("binned", "hvg_pca", "depth", "cell_type")
 ENCODERS = ("untrained", "shuffled")  # prefixes: the same representation from another encoder
 OTHER_ENCODER = tuple(f"{e}:{r}" for e in ENCODERS for r in REPRESENTATIONS if r != "raw")
 FEATURES = REPRESENTATIONS + CONTROLS + OTHER_ENCODER
 HEADS = ("LR", "XGB", "MLP", "CNN")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One split protocol on one data set, or from one data set to another."""
-
-    protocol: str
-    train_dataset: str
-    test_dataset: str
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """The data sets involved, source first, each once."""
-        return tuple(dict.fromkeys((self.train_dataset, self.test_dataset)))
-
-    @property
-    def name(self) -> str:
-        """As written in profiles and tables, e.g. ``cross:GSE273033:ERP132245``."""
-        return ":".join((self.protocol, *self.datasets))
-
-    @property
-    def slug(self) -> str:
-        """As written in file names and page addresses, e.g. ``cross-GSE273033-ERP132245``."""
-        return self.name.replace(":", "-")
-
-
-def parse_task(text: str) -> Task:
-    """Read ``random:A``, ``replicate:A`` or ``cross:A:B`` (source, target).
-
-    >>> parse_task("cross:GSE273033:ERP132245").slug
-    'cross-GSE273033-ERP132245'
-
-    Raises
-    ------
-    InputError
-        Where the protocol is not known or the data sets are too few, too many or the same.
-    """
-    protocol, *datasets = str(text).split(":")
-    if protocol not in PROTOCOLS:
-        raise InputError(f"task '{text}': protocol '{protocol}' is not known, {suggest(protocol, PROTOCOLS)}.")
-    shape = "cross:SOURCE:TARGET" if protocol == "cross" else f"{protocol}:DATASET"
-    if len(datasets) != (2 if protocol == "cross" else 1) or not all(datasets):
-        raise InputError(f"task '{text}': write it as {shape}.")
-    if protocol == "cross" and datasets[0] == datasets[1]:
-        raise InputError(f"task '{text}': source and target are the same data set; use random:{datasets[0]}.")
-    return Task(protocol, datasets[0], datasets[-1])
+N_TRAIN = (1000, 5000, 10000, 20000, "all")
 
 
 def _task_text(text: Any) -> Any:
@@ -89,17 +45,11 @@ def _list_or_all(value: Any) -> Any:
     raise ValueError("use a list of data sets, or all")
 
 
-def _once(values: list) -> list:
-    if len(set(values)) < len(values):
-        raise ValueError("an entry stands twice")
-    return values
-
-
-Unique = AfterValidator(_once)
 TaskText = Annotated[str, AfterValidator(_task_text)]
 TrainSize = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Natural = Annotated[int, Field(ge=0)]
+FeatureName = Literal[*FEATURES]
+HeadName = Literal[*HEADS]
+Tissue = Literal[*TISSUES]
 
 
 class Cells(Strict):
@@ -172,7 +122,7 @@ class TissueGrid(Strict):
     """What is trained and evaluated in one tissue."""
 
     tasks: Annotated[list[TaskText], Field(min_length=1), Unique]
-    labels: Annotated[list[str], Field(min_length=1), Unique] = ["stress"]
+    labels: Annotated[list[str], Field(min_length=1), Unique] = Field(["stress"])
     pretraining: Annotated[Literal["all"] | list[str], BeforeValidator(_list_or_all)] = "all"
 
     @property
@@ -193,20 +143,20 @@ class HeadSettings(Strict):
 class Extra(Strict):
     """More rigour, on raw values with LR only, where it costs next to nothing."""
 
-    seeds: Annotated[list[Natural], Unique] = []
+    seeds: Annotated[list[Natural], Unique] = Field([])
     hold_out_all: bool = False
     null_contrasts: bool = False
-    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = []
+    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = Field([])
 
 
 class Evaluation(Strict):
     """The grid of one task: representations × heads × training sizes × seeds."""
 
-    representations: Annotated[list[Literal[*FEATURES]], Field(min_length=1), Unique] = list(REPRESENTATIONS)
-    controls: Annotated[list[Literal[*FEATURES]], Unique] = []
-    heads: Annotated[list[Literal[*HEADS]], Field(min_length=1), Unique] = list(HEADS)
-    n_train: Annotated[list[TrainSize], Field(min_length=1), Unique] = [1000, 5000, 10000, 20000, "all"]
-    seeds: Annotated[list[Natural], Field(min_length=1), Unique] = [0]
+    representations: Annotated[list[FeatureName], Field(min_length=1), Unique] = Field(list(REPRESENTATIONS))
+    controls: Annotated[list[FeatureName], Unique] = Field([])
+    heads: Annotated[list[HeadName], Field(min_length=1), Unique] = Field(list(HEADS))
+    n_train: Annotated[list[TrainSize], Field(min_length=1), Unique] = Field(list(N_TRAIN))
+    seeds: Annotated[list[Natural], Field(min_length=1), Unique] = Field([0])
     tuning: Literal["none", "cv", "group_cv"] = "none"
     vote: Literal["majority", "mean"] = "majority"
     fidelity: Literal["paper", "released"] = "paper"
@@ -227,8 +177,8 @@ class ReleaseFiles(Strict):
 
     repo: str
     revision: str = "unknown"
-    weights: dict[Literal[*TISSUES], str]
-    vocabulary: dict[Literal[*TISSUES], str]
+    weights: dict[Tissue, str]
+    vocabulary: dict[Tissue, str]
 
 
 class Profile(Strict):
@@ -246,7 +196,7 @@ class Profile(Strict):
     preprocessing: Preprocessing = Preprocessing()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()
-    tissues: Annotated[dict[Literal[*TISSUES], TissueGrid], Field(min_length=1)]
+    tissues: Annotated[dict[Tissue, TissueGrid], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
     release: ReleaseFiles | None = None
 
@@ -298,7 +248,8 @@ class Profile(Strict):
     def _check_dataset(self, manifest: dict, name: str, tissue: str, role: str, where: str) -> None:
         allowed = [d.id for d in manifest.values() if d.tissue == tissue and d.role == role]
         if name not in manifest:
-            raise InputError(f"{where}: data set '{name}' is not in {self.manifest}, {suggest(name, allowed)}.")
+            hint = suggest(name, allowed)
+            raise InputError(f"{where}: data set '{name}' is not in {self.manifest}, {hint}.")
         found = manifest[name]
         if (found.tissue, found.role) != (tissue, role):
             raise InputError(
@@ -313,15 +264,16 @@ def _check_label(manifest: dict, task: Task, label: str, where: str, source: str
     """Refuse a label or split that the data sets of `task` do not allow."""
     for name in task.datasets:
         if label not in manifest[name].labels:
-            raise InputError(f"{where}: '{name}' has no label '{label}', {suggest(label, manifest[name].labels)}.")
+            hint = suggest(label, manifest[name].labels)
+            raise InputError(f"{where}: '{name}' has no label '{label}', {hint}.")
     train, test = manifest[task.train_dataset], manifest[task.test_dataset]
     if task.protocol == "replicate":
         unit = held_out_unit(train, label)
         if unit is None or (source == "simulated" and unit == "library_set"):
             raise InputError(
-                f"{where}: '{train.id}' has {train.n_replicates or 'no known'} replicate(s) and too few libraries to "
-                f"hold one of each class out for label '{label}'. Use random:{train.id}, or set obs.replicate and "
-                "n_replicates in the manifest."
+                f"{where}: '{train.id}' has {train.n_replicates or 'no known'} replicate(s) and too few "
+                f"libraries to hold one of each class out for label '{label}'. "
+                f"Use random:{train.id}, or set obs.replicate and n_replicates in the manifest."
             )
     classes = [list(d.labels[label].classes) for d in (train, test)]
     if classes[0] != classes[1]:
