@@ -87,7 +87,10 @@ def read_notebook(chapter: Chapter) -> NotebookNode:
     """Read a chapter's MyST source as a notebook."""
     import jupytext
 
-    return jupytext.read(chapter.path, fmt="md:myst")
+    notebook = jupytext.read(chapter.path, fmt="md:myst")
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill reads them without asking
+    return notebook
 
 
 def parameters(chapter: str) -> dict[str, Parameter]:
@@ -254,7 +257,7 @@ def _execute(notebook: NotebookNode, params: dict[str, Any]) -> NotebookNode:
         try:
             pm.execute_notebook(
                 source, result, parameters=params, cwd=PROJECT, kernel_name="python3",
-                progress_bar=False, log_output=False,
+                progress_bar=False, log_output=False, extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             if error.ename == "InputError":

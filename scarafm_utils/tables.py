@@ -1,0 +1,206 @@
+"""Tables that pages show: the paper's supplementary tables beside what was read, and results.
+
+Every function takes what a run stored and returns a DataFrame; nothing is computed again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .profiles import REPRESENTATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .workspace import Workspace
+
+#: What a page writes where the paper, or this build, has no value.
+ABSENT = "–"
+
+
+def read_report(workspace: Workspace) -> pd.DataFrame:
+    """The preprocessing reports of all tissues of a profile, one row for each data set."""
+    import pandas as pd
+
+    parts = []
+    for tissue in workspace.profile.tissues:
+        path = workspace.tables_dir / f"preprocessing-{tissue}.csv"
+        if not path.exists():
+            raise InputError(f"no report for tissue '{tissue}': run the chapter 'preprocessing' first")
+        parts.append(pd.read_csv(path).assign(tissue=tissue))
+    return pd.concat(parts, ignore_index=True)
+
+
+def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
+    """Supplementary Table 1: the downstream data sets, the paper's numbers beside what was read."""
+    rows = _described(workspace, "downstream")
+    columns = {
+        "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress", "n_conditions": "# Conditions",
+        "n_genotypes": "# Genotypes", "n_replicates": "# Replicates", "n_cells": "# Cells (paper)",
+        "cells_kept": "# Cells (here)", "samples": "# Libraries (here)",
+    }  # fmt: skip
+    return rows[list(columns)].rename(columns=columns).fillna(ABSENT)
+
+
+def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
+    """Supplementary Table 2: the pretraining data sets with totals, the paper's cells beside those read."""
+    import pandas as pd
+
+    rows = _described(workspace, "pretraining")
+    columns = {"tissue": "Tissue", "dataset": "Dataset ID", "n_cells": "# Cells (paper)", "cells_kept": "# Cells (here)"}
+    table = rows[list(columns)].rename(columns=columns)
+    totals = table.groupby("Tissue", sort=False)[["# Cells (paper)", "# Cells (here)"]].sum().reset_index()
+    totals.insert(1, "Dataset ID", "Total")
+    parts = [part for t in totals["Tissue"] for part in (table[table["Tissue"] == t], totals[totals["Tissue"] == t])]
+    return pd.concat(parts, ignore_index=True).astype({"# Cells (here)": "Int64"})
+
+
+def _described(workspace: Workspace, role: str) -> pd.DataFrame:
+    """The manifest's entries of one role, joined to the report; a data set not read has no numbers."""
+    import pandas as pd
+
+    keys = ("tissue", "stress", "n_conditions", "n_genotypes", "n_replicates", "n_cells")
+    entries = [d for d in workspace.manifest.values() if d.role == role]
+    facts = pd.DataFrame([{"dataset": d.id, **{k: getattr(d, k) for k in keys}} for d in entries])
+    read = read_report(workspace).astype({"cells_kept": "Int64", "samples": "Int64"})
+    joined = facts.merge(read[["dataset", "cells_kept", "samples"]], on="dataset", how="left")
+    whole = ["n_conditions", "n_genotypes", "n_replicates"]
+    return joined.astype({column: "Int64" for column in whole})
+
+
+def gene_table(workspace: Workspace) -> pd.DataFrame:
+    """What harmonisation did to the gene names of each data set: counts by fate."""
+    report = read_report(workspace)
+    counts = [c for c in report.columns if c.startswith(("genes_", "matched", "renamed", "merged", "dropped", "n_"))]
+    return report[["tissue", "dataset", *counts]].set_index(["tissue", "dataset"])
+
+
+def cell_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
+    """One row for each processed cell of a tissue: data set, role, total counts, genes detected."""
+    import pandas as pd
+
+    parts = []
+    for dataset in workspace.datasets(tissue):
+        obs = workspace.read_processed(tissue, dataset.id).obs
+        parts.append(obs.reindex(columns=["total_counts", "n_genes"]).assign(dataset=dataset.id, role=dataset.role))
+    return pd.concat(parts)
+
+
+def hvg_matrix(workspace: Workspace, tissue: str) -> pd.DataFrame:
+    """Square table: highly variable genes that each pair of data sets shares."""
+    import pandas as pd
+
+    pairs = pd.read_csv(workspace.tables_dir / f"hvg-{tissue}.csv")
+    names = list(dict.fromkeys(pairs["dataset"]))
+    return pairs.pivot(index="dataset", columns="other", values="n_shared").loc[names, names]
+
+
+def read_vocabulary(workspace: Workspace, tissue: str) -> pd.DataFrame:
+    """The tissue's vocabulary in rank order: gene, n_datasets, mean_dispersion."""
+    import pandas as pd
+
+    return pd.read_csv(workspace.vocabulary_path(tissue))
+
+
+def result_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Results at the full training size, for a page: metrics rounded to three digits, reasons spelt out."""
+    keys = ["representation", "head", "seed", "held_out", "fidelity", "n_test"]
+    values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
+    rows = results[results["n_train"].astype(str) == "all"]
+    table = rows[[*keys, *values, "reason"]].copy()
+    table[values] = table[values].astype(float).round(3)
+    return table.astype(object).where(table.notna(), "").reset_index(drop=True)
+
+
+def paper_grid(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that the paper's bars show: its representations, its text's arithmetic, all cells."""
+    keep = results["representation"].isin(REPRESENTATIONS) & (results["fidelity"] == "paper")
+    return results[keep & (results["n_train"].astype(str) == "all")]
+
+
+def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUROC and hard-label AUROC by protocol, each task weighing the same.
+
+    Rows of a task are averaged first, over representations, heads, seeds and held-out units.
+    """
+    rows = paper_grid(results)
+    by_task = rows.groupby(["protocol", "task"])[["auroc", "auroc_hard"]].mean()
+    means = by_task.groupby("protocol").mean().reindex([p for p in ("random", "replicate", "cross")])
+    means["n_tasks"] = by_task.groupby("protocol").size().reindex(means.index).fillna(0).astype(int)
+    return means
+
+
+def drop_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Raw values with LR: from the random split to a held-out unit, one row for each data set and label.
+
+    The estimand is a difference of means: over seeds under the random protocol, over held-out
+    units (and their seeds) under the replicate protocol.  In points of AUROC (1 point = 0.01).
+    """
+    import pandas as pd
+
+    rows = paper_grid(results).query("representation == 'raw' and head == 'LR'")
+    keys = ["train_dataset", "label"]
+    found = []
+    for (dataset, label), part in rows.groupby(keys, sort=False):
+        random, held = (part[part["protocol"] == p] for p in ("random", "replicate"))
+        if held.empty:
+            continue
+        units = held.groupby("held_out")[["auroc", "auroc_hard"]].mean()
+        found.append({
+            "data set": dataset, "label": label, "held-out units": len(units),
+            "random": random["auroc"].mean(), "held out": units["auroc"].mean(),
+            "drop (points)": 100 * (random["auroc"].mean() - units["auroc"].mean()),
+            "drop from hard labels (points)": 100 * (random["auroc_hard"].mean() - units["auroc_hard"].mean()),
+        })  # fmt: skip
+    return pd.DataFrame(found).round(3)
+
+
+def gain_table(results: pd.DataFrame) -> pd.DataFrame:
+    """What the largest training size gains over the smallest, in points of AUROC.
+
+    One row for each task, one column for each representation, mean over heads and seeds.
+    """
+    import pandas as pd
+
+    rows = results[results["representation"].isin(REPRESENTATIONS) & (results["fidelity"] == "paper")]
+    sizes = pd.to_numeric(rows["n_train"], errors="coerce")
+    keys = ["tissue", "task", "label", "representation"]
+    small = rows[sizes == sizes.min()].groupby(keys, sort=False)["auroc"].mean()
+    large = rows[rows["n_train"].astype(str) == "all"].groupby(keys, sort=False)["auroc"].mean()
+    gain = (100 * (large - small)).unstack("representation")
+    order = [r for r in REPRESENTATIONS if r in gain.columns]
+    return gain[order].round(1)
+
+
+def label_table(workspace: Workspace) -> pd.DataFrame:
+    """Which words of each downstream data set mean which class, one row for each class."""
+    import pandas as pd
+
+    rows = []
+    for tissue in workspace.profile.tissues:
+        for dataset in workspace.datasets(tissue, role="downstream"):
+            for name, label in dataset.labels.items():
+                for class_name, words in label.classes.items():
+                    assumed = "assumed" if class_name in label.assumed else "as in the data"
+                    rows.append((dataset.id, name, label.column, class_name, "; ".join(words), assumed))
+    return pd.DataFrame(rows, columns=["data set", "label", "column", "class", "its words", "known"])
+
+
+def read_history(workspace: Workspace) -> pd.DataFrame:
+    """The pretraining histories of all tissues of a profile, with a column `tissue`."""
+    import pandas as pd
+
+    parts = []
+    for tissue in workspace.profile.tissues:
+        path = workspace.checkpoint_dir(tissue) / "history.csv"
+        if not path.exists():
+            raise InputError(f"no training history for tissue '{tissue}': run the chapter 'pretraining' first")
+        parts.append(pd.read_csv(path).assign(tissue=tissue))
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy_table(history: pd.DataFrame) -> pd.DataFrame:
+    """The epoch of lowest validation loss of each tissue: loss, accuracy and the baselines."""
+    best = history.loc[history.groupby("tissue", sort=False)["val_loss"].idxmin()]
+    return best.set_index("tissue").round(3).T

@@ -1,0 +1,154 @@
+"""Chapters: parameters are validated before a kernel starts, a failed run leaves nothing."""
+
+from __future__ import annotations
+
+import jupytext
+import nbformat
+import pytest
+
+from scarafm_utils import chapters, tidy
+from scarafm_utils.errors import InputError
+from scarafm_utils.workspace import open_workspace
+
+
+def test_parameters_have_type_default_and_help():
+    found = chapters.parameters("leaf_results")
+    assert found["task"].type == "str"
+    assert found["n_train"].type == "list" and found["n_train"].default == []
+    assert all(p.help for p in found.values())
+
+
+@pytest.mark.parametrize("chapter", chapters.CHAPTERS)
+def test_every_parameter_of_every_chapter_has_help_and_a_known_type(chapter):
+    for p in chapters.parameters(chapter).values():
+        assert p.help and p.type in {"str", "int", "float", "list"}, p
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"n_train": "100,all"}, {"n_train": [100, "all"]}),
+        ({"n_train": [100]}, {"n_train": [100]}),
+        ({"representations": "raw,WM"}, {"representations": ["raw", "WM"]}),
+        ({"threads": "2"}, {"threads": 2}),
+        ({"task": 'random:"x'}, {"task": 'random:"x'}),
+    ],
+)
+def test_values_get_the_type_of_their_default(given, kept):
+    assert chapters.validate("leaf_results", given) == kept
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_tran": "100"}, r"no parameter 'n_tran': did you mean 'n_train'"),
+        ({"representations": "raw,CSL"}, r"'representations': unknown value 'CSL': did you mean 'CLS'"),
+        ({"heads": "LRR"}, r"'heads': unknown value 'LRR': did you mean 'LR'"),
+        ({"n_train": "0"}, r"'0' is neither a number of cells nor 'all'"),
+        ({"n_train": ""}, r"an empty list"),
+        ({"threads": "two"}, r"'two' is not of type int"),
+        ({"fidelity": "papr"}, r"did you mean 'paper'"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(params, message):
+    with pytest.raises(InputError, match=message) as caught:
+        chapters.validate("leaf_results", params)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "params", "message"),
+    [
+        ("leef_results", {}, r"unknown chapter 'leef_results': did you mean 'leaf_results'"),
+        ("leaf_results", {"task": "random:GSE000"}, r"'GSE000' is not in data_manifest"),
+        ("leaf_results", {"task": "random:SRP169576"}, r"'SRP169576' is a downstream data set of root"),
+        ("leaf_results", {"task": "replicate:ERP132245"}, r"'ERP132245' has 1 replicate"),
+        ("leaf_results", {"task": "randm:ERP132245"}, r"did you mean 'random'"),
+        ("leaf_results", {"task": "random:ERP132245", "label": "s_phase"}, r"has no label 's_phase'"),
+        ("preprocessing", {"tissue": "flower"}, r"has no tissue 'flower'"),
+    ],
+)
+def test_bad_tasks_are_refused_before_a_kernel_starts_and_leave_nothing(chapter, params, message, tmp_path):
+    out = tmp_path / "run.ipynb"
+    with pytest.raises(InputError, match=message):
+        chapters.run(chapter, params, profile="demo", out=out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slugs_are_page_addresses():
+    leaf = chapters.get_chapter("leaf_results")
+    assert chapters.unit_slug(leaf, {"task": "cross:GSE273033:ERP132245"}, {}) == "cross-GSE273033-ERP132245"
+    assert chapters.unit_slug(leaf, {"task": "random:A", "label": "hair"}, {}) == "random-A-hair"
+    assert chapters.unit_slug(leaf, {"task": "all"}, {}) == "index"
+    assert chapters.unit_slug(chapters.get_chapter("scaling_curves"), {}, {}) == "index"
+
+
+SOURCE = """---
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+(sec-trial)=
+# Trial
+
+```{code-cell} ipython3
+:tags: [parameters]
+task: str = "random:ERP132245"  # a task
+profile: str = "demo"  # a profile
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    name: fig-trial
+    caption: What was tried.
+---
+print(task, __file__ if "__file__" in globals() else "")
+```
+"""
+
+
+def run_source(monkeypatch, tmp_path, source, params):
+    (tmp_path / "trial.md").write_text(source)
+    spec = chapters.Chapter("leaf_results", "03_leaf_results.md", unit="task", tissue="leaf")
+    monkeypatch.setattr(chapters, "CHAPTERS", {"leaf_results": spec})
+    read = jupytext.read(tmp_path / "trial.md", fmt="md:myst")
+    monkeypatch.setattr(chapters, "read_notebook", lambda chapter: read)
+    return chapters.run("leaf_results", params, profile="demo", out=tmp_path / "out.ipynb")
+
+
+def test_a_run_is_executed_tidied_and_stored(monkeypatch, tmp_path):
+    path = run_source(monkeypatch, tmp_path, SOURCE, {"task": "random:SRP398011"})
+    text = path.read_text()
+    book = nbformat.reads(text, as_version=4)
+    assert "random:SRP398011" in book.cells[-1].outputs[0].text
+    assert book.cells[0].source.startswith("# Trial: random:SRP398011")
+    assert tidy.SIMULATED in book.cells[0].source
+    assert "figure" not in book.cells[-1].metadata["mystnb"], "a grid page must not repeat a figure name"
+    assert "papermill" not in text and str(tmp_path) not in text
+    assert book.metadata["scarafm"]["parameters"]["task"] == "random:SRP398011"
+
+
+def test_the_canonical_run_keeps_labels_and_marks_its_captions(monkeypatch, tmp_path):
+    book = nbformat.read(run_source(monkeypatch, tmp_path, SOURCE, {"task": "all"}), as_version=4)
+    assert book.cells[0].source.startswith("(sec-trial)=\n# Trial\n")
+    figure = book.cells[-1].metadata["mystnb"]["figure"]
+    assert figure["name"] == "fig-trial" and "Simulated cells" in figure["caption"]
+
+
+def test_an_input_error_inside_a_notebook_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
+    source = SOURCE.replace("print(task", "from scarafm_utils.errors import InputError\nraise InputError('no cells')\n(task")
+    with pytest.raises(InputError, match="^no cells$"):
+        run_source(monkeypatch, tmp_path, source, {})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_an_unexecuted_cell_is_refused():
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    with pytest.raises(InputError, match="cell 1 was not executed"):
+        tidy.check_executed(book, name="trial")
+
+
+def test_a_page_of_real_cells_carries_the_notice_of_its_profile_and_not_the_simulated_one():
+    workspace = open_workspace("real_root")
+    assert "Simulated" not in tidy.page_notice(workspace)
+    assert tidy.page_notice(workspace)

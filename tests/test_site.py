@@ -1,0 +1,105 @@
+"""The site holds the pages of one profile, says what is missing, and is checked by a script."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from scarafm_utils import grid, site
+from scarafm_utils.errors import InputError
+from scarafm_utils.workspace import Workspace, open_workspace
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "EXECUTED", tmp_path / "executed")
+    opened = open_workspace("demo")
+    return Workspace(opened.profile, opened.manifest, tmp_path / "artifacts")
+
+
+def add_run(workspace, chapter, name):
+    path = workspace.runs_dir / chapter / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(), path)
+
+
+def test_pages_of_two_profiles_never_mix(workspace, tmp_path):
+    old = tmp_path / "executed" / "leaf_results" / "runs" / "random-OLD.ipynb"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    add_run(workspace, "leaf_results", "index")
+    add_run(workspace, "leaf_results", "random-ERP132245")
+    site.fill_executed(workspace)
+    found = {str(p.relative_to(tmp_path / "executed")) for p in (tmp_path / "executed").rglob("*") if p.is_file()}
+    assert "leaf_results/index.ipynb" in found and "leaf_results/runs/random-ERP132245.ipynb" in found
+    assert not old.exists()
+    assert "leaf_results/index.md" not in found
+
+
+def test_a_chapter_without_data_is_a_page_that_says_so(workspace, tmp_path):
+    add_run(workspace, "leaf_results", "index")
+    site.fill_executed(workspace)
+    text = (tmp_path / "executed" / "root_results" / "index.md").read_text()
+    assert "`demo` has no data for this chapter" in text
+
+
+def test_the_banner_of_a_simulated_build_is_in_the_configuration(workspace):
+    config = yaml.safe_load(site.write_config(workspace).read_text())
+    assert "Simulated cells" in config["sphinx"]["config"]["html_theme_options"]["announcement"]
+
+
+def load_checker():
+    spec = importlib.util.spec_from_file_location("check_site", PROJECT / "scripts" / "check_site.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_checker_finds_what_a_page_loads_from_elsewhere(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<link rel="canonical" href="https://a.example/"><link rel="stylesheet" href="https://b.example/x.css">'
+        '<script src="//c.example/x.js"></script><img src="figure.png"><a href="https://d.example">link</a>'
+        "<style>p {background: url('http://e.example/x.png')}</style>"
+    )
+    assert sorted(load_checker().external_loads(page)) == [
+        "//c.example/x.js", "http://e.example/x.png", "https://b.example/x.css",
+    ]  # fmt: skip
+
+
+def test_the_checker_finds_failed_and_unexecuted_cells(tmp_path):
+    failed = nbformat.v4.new_code_cell("1/0", execution_count=1)
+    failed.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="", traceback=[])]
+    path = tmp_path / "book.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[failed, nbformat.v4.new_code_cell("2")]), path)
+    assert load_checker().broken_cells(path) == ["cell 1: ZeroDivisionError", "cell 2 was not executed"]
+
+
+def test_a_second_build_in_the_same_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "ARTIFACTS", tmp_path)
+    with grid.build_lock(), pytest.raises(InputError, match="another build works in this folder"), grid.build_lock():
+        pass
+
+
+def test_the_data_folder_is_a_link_and_is_remembered(workspace, tmp_path):
+    local = open_workspace("real_root")
+    mine = Workspace(local.profile, local.manifest, tmp_path / "real")
+    with pytest.raises(InputError, match="say where they are"):
+        grid.link_data(mine, None)
+    (tmp_path / "files").mkdir()
+    grid.link_data(mine, tmp_path / "files")
+    grid.link_data(mine, None)
+    assert mine.data_dir.resolve() == tmp_path / "files"
+
+
+def test_sources_of_a_chapter_follow_the_imports():
+    files = grid.source_files("leaf_results")
+    assert "notebooks/03_leaf_results.md" in files
+    assert {"scarafm_utils/heads.py", "scarafm_utils/model.py", "scarafm_utils/files.py"} <= set(files)
+    assert "scarafm_utils/cli.py" not in files
