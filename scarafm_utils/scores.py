@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 COLUMNS = ("obs_name", "y_true", "sample", "replicate", "cell_type", "n_counts")
 
 #: Modules that say what is asked for, not how it is computed.
-DECLARATIVE = frozenset({"errors", "files", "manifest", "profiles", "workspace", "scores", "measures"})
+DECLARATIVE = frozenset(
+    {"errors", "files", "config", "manifest", "tasks", "profiles", "workspace", "scores", "measures"}
+)
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "xgboost-cpu", "xgboost", "anndata")
 _META = b"scarafm"

@@ -1,0 +1,247 @@
+"""The paper's claims, each as a number with its estimand, computed from tidy results only.
+
+Differences are in points of AUROC (hundredths) between rows that share everything else.
+On simulated cells there is no verdict on a claim, only whether the simulated world does what
+it was designed to do.  On real cells a claim is supported when at least three independent
+data sets agree in sign; everything else cannot be told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from .contrasts import (
+    GENE_IDENTITY,
+    LEARNED,
+    MIN_DATASETS,
+    PAIR,
+    POOLED,
+    TASK,
+    by_representation,
+    curve_ends,
+    difference,
+    few_cells,
+    leave_one_out,
+    mean_of,
+    of_the_paper,
+    rows_of,
+    wide,
+)
+from .statements import STATEMENTS, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+DESIGNED, NOT_AS_DESIGNED, NOT_DESIGNED = "behaves as designed", "does not", "not designed for"
+MISSING, SUPPORTED, CANNOT_TELL = "cannot tell (missing results)", "supported", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper and what the results at hand say about it.
+
+    `estimate` is NaN where results are missing; `unit` is what is counted by `n_units`.
+    """
+
+    name: str
+    quote: str
+    section: str
+    estimand: str
+    estimate: float
+    unit: str
+    n_units: int
+    n_datasets: int
+    verdict: str
+    detail: str
+
+
+def assess_claims(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> list[Claim]:
+    """Assess every claim, in the order of the paper.
+
+    Parameters
+    ----------
+    results
+        Tidy results.  Rows of other labels, of other settings of `fidelity` and without a value
+        are left out.
+    simulated
+        Whether the cells are simulated; then there is no verdict.
+    metric
+        Column to read: "auroc", or "auroc_hard" to see what the released metric would say.
+    """
+    return [claim(results, simulated=simulated, label=label, metric=metric) for claim in CLAIMS]
+
+
+def claims_table(claims: list[Claim]) -> pd.DataFrame:
+    """One row per claim, columns as the fields of `Claim`."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(claim) for claim in claims])
+
+
+def random_overestimates(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Random split minus replicate split on the same test cells with equally many training cells."""
+    says = STATEMENTS["random_overestimates"]
+    rows = rows_of(results, label, metric, fidelity="matched")
+    pairs = wide(rows, "protocol", metric, also=("test_dataset",))
+    units = difference(pairs, "random", "replicate", ["test_dataset", "held_out"])
+    inside = _share(units, lambda points: 20 <= points <= 30)
+    return _conclude(says, units, simulated, f"{inside} of the units lie between 20 and 30 points")
+
+
+def difficulty_order(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """The smaller of the two steps random → replicate → cross, with one training study."""
+    says = STATEMENTS["difficulty_order"]
+    rows = rows_of(results, label, metric)
+    table = wide(rows.drop(columns=["held_out", "seed"]), "protocol", metric, also=("train_dataset",))
+    steps = difference(table, "random", "replicate", ["train_dataset"]).merge(
+        difference(table, "replicate", "cross", ["train_dataset"]), on=["dataset", "unit"]
+    )
+    steps["value"] = steps[["value_x", "value_y"]].min(axis=1)
+    said = "; ".join(f"{r.dataset}: {r.value_x:.1f} and {r.value_y:.1f}" for r in steps.itertuples())
+    return _conclude(says, steps, simulated, said)
+
+
+def gene_identity_beats_pooling(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Mean of ENS, PCA_1-3 and CNN minus mean of CLS and WM."""
+    says = STATEMENTS["gene_identity_beats_pooling"]
+    table = by_representation(rows_of(results, label, metric), metric)
+    table["gene"], table["pooled"] = mean_of(table, GENE_IDENTITY), mean_of(table, POOLED)
+    return _conclude(says, difference(table, "gene", "pooled", TASK), simulated)
+
+
+def raw_is_competitive(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Raw values minus the best learned representation within one experiment."""
+    says = STATEMENTS["raw_is_competitive"]
+    rows = rows_of(results, label, metric)
+    table = by_representation(rows[rows["protocol"].isin(["random", "replicate"])], metric)
+    table["best"] = table.reindex(columns=LEARNED).max(axis=1)
+    return _conclude(says, difference(table, "raw", "best", TASK), simulated)
+
+
+def cross_plateau(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Mean AUROC across experiments with all training cells."""
+    says = STATEMENTS["cross_plateau"]
+    rows = rows_of(results, label, metric)
+    rows = rows[(rows["protocol"] == "cross") & (rows["n_train"] == "all") & of_the_paper(rows)]
+    units = rows.groupby(PAIR, as_index=False)[metric].mean()
+    units.columns = ["dataset", "unit", "value"]
+    spread = f"single results from {rows[metric].min():.2f} to {rows[metric].max():.2f}" if len(rows) else ""
+    return _conclude(says, units, simulated, spread)
+
+
+def strongest_with_few_cells(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Gene-identity representations of scAraFM minus raw, across experiments, with few cells."""
+    says = STATEMENTS["strongest_with_few_cells"]
+    table = by_representation(few_cells(rows_of(results, label, metric)), metric)
+    table["gene"] = mean_of(table, GENE_IDENTITY)
+    return _conclude(says, difference(table, "gene", "raw", PAIR), simulated)
+
+
+def cnn_is_best_there(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """CNN minus the best of all other bars, across experiments, with few cells."""
+    says = STATEMENTS["cnn_is_best_there"]
+    rows = few_cells(rows_of(results, label, metric))
+    rows = rows[of_the_paper(rows)]
+    rows = rows.assign(side=rows["representation"].where(rows["representation"] == "CNN", "other"))
+    keys = [*PAIR, "n_train", "seed"]
+    table = rows.pivot_table(index=keys, columns="side", values=metric, aggfunc="max").reset_index()
+    return _conclude(says, difference(table, "CNN", "other", PAIR), simulated)
+
+
+def learned_exceed_raw_at_full_size(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """PCA_1 and ENS with an MLP minus raw with an MLP, across experiments, with all cells."""
+    says = STATEMENTS["learned_exceed_raw_at_full_size"]
+    rows = rows_of(results, label, metric)
+    rows = rows[(rows["protocol"] == "cross") & (rows["n_train"] == "all") & (rows["head"] == "MLP")]
+    table = by_representation(rows, metric)
+    both = table.reindex(columns=["PCA_1", "ENS"])
+    table["learned"] = both.mean(axis=1).where(both.notna().all(axis=1))
+    return _conclude(says, difference(table, "learned", "raw", PAIR), simulated)
+
+
+def harder_root_tasks_gain_more(
+    results: pd.DataFrame, *, simulated: bool, label: str = "stress", metric: str = "auroc"
+) -> Claim:
+    """Correlation over root data sets of the gain from more cells with difficulty."""
+    says = STATEMENTS["harder_root_tasks_gain_more"]
+    rows = rows_of(results, label, metric)
+    rows = rows[(rows["tissue"] == "root") & of_the_paper(rows)]
+    ends = curve_ends(rows, metric)
+    units = leave_one_out(ends)
+    said = "; ".join(f"{r.Index}: {r.first:.2f} to {r.last:.2f}" for r in ends.itertuples())
+    return _conclude(says, units, simulated, said)
+
+
+CLAIMS = (
+    random_overestimates,
+    difficulty_order,
+    gene_identity_beats_pooling,
+    raw_is_competitive,
+    cross_plateau,
+    strongest_with_few_cells,
+    cnn_is_best_there,
+    learned_exceed_raw_at_full_size,
+    harder_root_tasks_gain_more,
+)
+
+
+def _share(units: pd.DataFrame, condition: Callable[[float], bool]) -> str:
+    return f"{sum(map(condition, units['value']))} of {len(units)}"
+
+
+def _conclude(says: Statement, units: pd.DataFrame, simulated: bool, said: str = "") -> Claim:
+    """Turn values per unit into a claim: mean, counts, verdict."""
+    means = units.groupby("dataset")["value"].mean() if len(units) else units["value"]
+    agree = int(sum(map(says.agrees, means)))
+    estimate = float(units["value"].mean()) if len(units) else float("nan")
+    return Claim(
+        name=says.name,
+        quote=says.quote,
+        section=says.section,
+        estimand=says.estimand,
+        estimate=estimate,
+        unit=says.unit,
+        n_units=len(units),
+        n_datasets=len(means),
+        verdict=_verdict(says, estimate, len(means), agree, simulated),
+        detail=_detail(says, units, len(means), agree, said),
+    )
+
+
+def _verdict(says: Statement, estimate: float, n_datasets: int, agree: int, simulated: bool) -> str:
+    if simulated and says.designed is None:
+        return NOT_DESIGNED
+    if n_datasets == 0:
+        return MISSING
+    if simulated:
+        return DESIGNED if says.designed(estimate) else NOT_AS_DESIGNED
+    return SUPPORTED if agree == n_datasets >= MIN_DATASETS else CANNOT_TELL
+
+
+def _detail(says: Statement, units: pd.DataFrame, n_datasets: int, agree: int, said: str) -> str:
+    """One line: what is missing, or how many units and data sets agree."""
+    if not n_datasets:
+        return f"missing: no results for '{says.estimand.split(';')[0]}'"
+    words = f"{_share(units, says.agrees)} units and {agree} of {n_datasets} data sets agree"
+    return f"{words}; {said}" if said else words

@@ -1,0 +1,105 @@
+"""Differences between rows of the tidy results that share everything else.
+
+`claims` is made of these.  A unit is what may be counted (a held-out replicate, a task); every
+function that ends in units returns the columns `dataset`, `unit`, `value`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POOLED = ("CLS", "WM")
+GENE_IDENTITY = ("ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
+LEARNED = POOLED + GENE_IDENTITY
+
+#: Data sets that must agree before a claim about real cells is supported.
+MIN_DATASETS = 3
+
+#: What makes a unit; the first column names the data set that is counted as independent.
+TASK = ["test_dataset", "task", "held_out"]
+PAIR = ["pair", "task"]
+_SETTINGS = ("representation", "head", "n_train", "seed", "held_out", "tuning", "vote")
+
+
+def rows_of(results: pd.DataFrame, label: str, metric: str, *, fidelity: str = "paper") -> pd.DataFrame:
+    """Rows of one label and fidelity that have a value; sizes and held-out units as text.
+
+    `pair` names both data sets in one order: the two directions of a pair are not independent.
+    """
+    wanted = (results["label"] == label) & (results["fidelity"] == fidelity) & results[metric].notna()
+    rows = results[wanted].copy()
+    rows["n_train"] = rows["n_train"].astype(str).str.removesuffix(".0")
+    for name in {"held_out", "tuning", "vote"} & set(rows.columns):
+        rows[name] = rows[name].fillna("").astype(str)
+    rows["pair"] = ["+".join(sorted(two)) for two in zip(rows["train_dataset"], rows["test_dataset"])]
+    return rows
+
+
+def of_the_paper(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is a bar of the paper, not a control."""
+    return rows["representation"].isin(("raw", *LEARNED))
+
+
+def few_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cross tasks with 1,000 to 5,000 training cells, or else with the two smallest sizes."""
+    rows = rows[(rows["protocol"] == "cross") & (rows["n_train"] != "all")]
+    sizes = sorted(rows["n_train"].astype(int).unique())
+    chosen = [n for n in sizes if 1000 <= n <= 5000] or sizes[:2]
+    return rows[rows["n_train"].astype(int).isin(chosen)]
+
+
+def wide(rows: pd.DataFrame, column: str, metric: str, *, also: tuple[str, ...]) -> pd.DataFrame:
+    """One column per value of `column`; rows share the settings and `also`."""
+    keys = [*also, *(name for name in _SETTINGS if name in rows and name != column)]
+    return rows.pivot_table(index=keys, columns=column, values=metric, aggfunc="mean").reset_index()
+
+
+def by_representation(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One column per representation; CNN stands beside the MLP head."""
+    rows = rows.assign(head=rows["head"].replace("CNN", "MLP"))
+    return wide(rows, "representation", metric, also=("test_dataset", "pair", "task"))
+
+
+def mean_of(table: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
+    """Mean over those of `names` that are there; NaN where none is."""
+    return table.reindex(columns=list(names)).mean(axis=1)
+
+
+def difference(table: pd.DataFrame, high: str, low: str, keys: list[str]) -> pd.DataFrame:
+    """Mean difference in points per unit: columns dataset, unit, value (first key = data set)."""
+    import pandas as pd
+
+    if high not in table or low not in table:
+        return pd.DataFrame({"dataset": [], "unit": [], "value": []})
+    points = table.assign(value=100 * (table[high] - table[low])).dropna(subset="value")
+    units = points.groupby(keys, as_index=False)["value"].mean()
+    named = [" ".join(map(str, parts)) for parts in units[keys].itertuples(index=False)]
+    return pd.DataFrame({"dataset": units[keys[0]], "unit": named, "value": units["value"]})
+
+
+def curve_ends(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Per data set, mean AUROC with the fewest and with all cells over configurations with both."""
+    import pandas as pd
+
+    keys = ["test_dataset", "task", "held_out", "representation", "head", "seed"]
+    last = rows[rows["n_train"] == "all"].set_index(keys)[metric].rename("last")
+    capped = rows[rows["n_train"] != "all"].assign(size=lambda t: t["n_train"].astype(int))
+    first = capped.sort_values("size").groupby(keys)[metric].first().rename("first")
+    both = pd.concat([first, last[~last.index.duplicated()]], axis=1, join="inner")
+    return both.groupby(level="test_dataset").mean()
+
+
+def leave_one_out(ends: pd.DataFrame) -> pd.DataFrame:
+    """Correlation of gain and difficulty without each data set in turn; needs four of them."""
+    import numpy as np
+    import pandas as pd
+
+    gain, difficulty = ends["last"] - ends["first"], -(ends["last"] + ends["first"]) / 2
+    units = []
+    for name in ends.index if len(ends) > MIN_DATASETS else []:
+        value = np.corrcoef(gain.drop(name), difficulty.drop(name))[0, 1]
+        units.append({"dataset": name, "unit": name, "value": value})
+    return pd.DataFrame(units, columns=["dataset", "unit", "value"]).dropna()

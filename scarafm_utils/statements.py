@@ -1,0 +1,121 @@
+"""What the paper claims, in a few of its own words, and what would have to be measured.
+
+`claims` computes each; here stand the words only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Points of AUROC below which raw values count as competitive, and two bars as tied.
+COMPETITIVE, TIED = 2.0, 1.0
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A quotation with its section, the estimand, and what would agree with it.
+
+    `agrees` says whether a value of the estimand agrees with the paper; `designed` whether it is
+    what the simulated compendium was designed to give (None: it was designed for no such thing).
+    """
+
+    name: str
+    quote: str
+    section: str
+    estimand: str
+    unit: str
+    agrees: Callable[[float], bool]
+    designed: Callable[[float], bool] | None = None
+
+
+STATEMENTS = {
+    says.name: says
+    for says in (
+        Statement(
+            name="random_overestimates",
+            quote="random splits can overestimate performance by 20–30 AUROC points",
+            section="Abstract",
+            estimand="random minus replicate, points of AUROC; same data set, representation, head, "
+            "number of training cells and the same test cells",
+            unit="held-out replicate",
+            agrees=lambda points: points > 0,
+            designed=lambda points: points > 10,
+        ),
+        Statement(
+            name="difficulty_order",
+            quote="random > replicate > cross-experiment",
+            section="4 Discussion",
+            estimand="the smaller of two steps, random minus replicate and replicate minus cross, points "
+            "of AUROC; same training study, representation, head and n_train; test cells differ",
+            unit="training study",
+            agrees=lambda points: points > 0,
+            designed=lambda points: points > 0,
+        ),
+        Statement(
+            name="gene_identity_beats_pooling",
+            quote="gene-identity-preserving features consistently outperform pooled summaries",
+            section="Abstract",
+            estimand="mean of ENS, PCA_1-3, CNN minus mean of CLS, WM, points of AUROC; same task, "
+            "head and n_train (CNN stands beside MLP, as in the paper's figures)",
+            unit="task and held-out replicate",
+            agrees=lambda points: points > 0,
+        ),
+        Statement(
+            name="raw_is_competitive",
+            quote="simple baselines using raw reads remain competitive or superior",
+            section="Abstract",
+            estimand="raw minus the best learned representation (the best on these test cells, so a "
+            f"strict rival), points of AUROC; random and replicate; competitive: above -{COMPETITIVE:g}",
+            unit="task and held-out replicate",
+            agrees=lambda points: points > -COMPETITIVE,
+        ),
+        Statement(
+            name="cross_plateau",
+            quote="AUROC plateaus around 0.55–0.75",
+            section="3.1 Leaf tissue",
+            estimand="AUROC of cross-experiment tasks with all training cells; mean over representations "
+            "and heads",
+            unit="direction of a pair",
+            agrees=lambda auroc: 0.55 <= auroc <= 0.75,
+            designed=lambda auroc: 0.55 <= auroc <= 0.75,
+        ),
+        Statement(
+            name="strongest_with_few_cells",
+            quote="most robust signal in the low-data region",
+            section="3.1 Leaf tissue",
+            estimand="mean of ENS, PCA_1-3, CNN minus raw, points of AUROC; cross tasks with 1,000 to "
+            "5,000 training cells (without such sizes: the two smallest); same head and n_train",
+            unit="direction of a pair",
+            agrees=lambda points: points > 0,
+        ),
+        Statement(
+            name="cnn_is_best_there",
+            quote="the CNN+MLP head achieves the best or tied-best AUROC",
+            section="3.1 Leaf tissue",
+            estimand="CNN minus the best other representation and head, points of AUROC; cross tasks with "
+            f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: above -{TIED:g}",
+            unit="direction of a pair",
+            agrees=lambda points: points >= -TIED,
+        ),
+        Statement(
+            name="learned_exceed_raw_at_full_size",
+            quote="exceed raw baselines",
+            section="3.1 Leaf tissue",
+            estimand="mean of PCA_1 and ENS minus raw, points of AUROC; head MLP, cross tasks, all "
+            "training cells",
+            unit="direction of a pair",
+            agrees=lambda points: points > 0,
+        ),
+        Statement(
+            name="harder_root_tasks_gain_more",
+            quote="harder tasks showing steeper gains",
+            section="3.2 Root tissue",
+            estimand="correlation over root data sets of gain (AUROC with all cells minus with the "
+            "fewest) with difficulty (minus the mean of the two ends, so that noise in one end does not "
+            "make the correlation); mean of the correlations without one data set each",
+            unit="root data set left out",
+            agrees=lambda correlation: correlation > 0,
+        ),
+    )
+}
