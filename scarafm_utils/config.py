@@ -59,10 +59,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 line = key.start_mark.line + 1
                 raise InputError(f"line {line}: key '{key.value}' stands twice. Keep one of the two.")
-            seen.add(key.value)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         return super().construct_mapping(node, deep=deep)
 
 
@@ -88,13 +88,17 @@ def read_yaml(path: str | Path) -> dict:
 
 
 def validate(model: type[Strict], values: dict, *, where: str) -> Any:
-    """Build `model` from `values`; the first mistake becomes one line that starts with `where`."""
+    """Build `model` from `values`; the first mistake becomes one line that starts with `where`.
+
+    `where` is a file ("demo.yaml:") or a key in it ("mine.yaml: datasets.A").
+    """
     try:
         return model.model_validate(values)
     except ValidationError as errors:
         first, *others = errors.errors(include_url=False)
         more = f" (and {len(others)} more)" if others else ""
-        raise InputError(f"{where}{_explain(model, first)}{more}") from None
+        text = _explain(model, first) + more
+        raise InputError(where + (" " + text.lstrip(".") if where.endswith(":") else text)) from None
 
 
 def _explain(model: type[Strict], error: Any) -> str:

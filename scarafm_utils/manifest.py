@@ -205,9 +205,12 @@ def load_manifest(path: str | Path) -> dict[str, Dataset]:
         One line that names the file, the key, its value and what is allowed.
     """
     path = Path(path)
-    entries = read_yaml(path).get("datasets")
+    values = read_yaml(path)
+    entries = values.pop("datasets", None)
     if not isinstance(entries, dict) or not entries:
         raise InputError(f"{path.name}: no data sets. Put them under the key 'datasets', one entry per id.")
+    for key in values:
+        raise InputError(f"{path.name}: '{key}': unknown key, {suggest(key, ['datasets'])}.")
     manifest = {}
     for dataset_id, entry in entries.items():
         where = f"{path.name}: datasets.{dataset_id}"

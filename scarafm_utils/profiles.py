@@ -292,4 +292,4 @@ def load_profile(path: str | Path) -> Profile:
         One line that names the file, the key, its value and what is allowed.
     """
     path = Path(path)
-    return validate(Profile, read_yaml(path), where=path.name)
+    return validate(Profile, read_yaml(path), where=f"{path.name}:")
