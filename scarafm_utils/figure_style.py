@@ -1,0 +1,157 @@
+"""What all figures share: colours, names, the page's measures, the mark of simulated cells.
+
+Colours and display names are those of the released plotting code (Okabe-Ito); hatches and markers
+are added so that a figure also reads in grey.  Nothing here imports pyplot, so no figure stays open
+and no global setting changes: the style is applied while a figure is made and while it is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+from matplotlib.figure import Figure
+
+#: Representations of the paper, in the order of its legends, with their colours.
+COLOURS = {
+    "raw": "#0072B2",
+    "ENS": "#D55E00",
+    "WM": "#009E73",
+    "CLS": "#CC79A7",
+    "PCA_1": "#E69F00",
+    "PCA_2": "#56B4E9",
+    "PCA_3": "#F0E442",
+    "CNN": "#000000",
+}
+NAMES = {name: name for name in COLOURS} | {
+    "raw": "RAW",
+    "PCA_1": "PCA (1D)",
+    "PCA_2": "PCA (2D)",
+    "PCA_3": "PCA (3D)",
+}
+HATCHES = dict(zip(COLOURS, ["", "////", "....", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
+MARKERS = dict(zip(COLOURS, ["o", "s", "D", "v", "^", "P", "X", "*"], strict=True))
+
+#: Heads that take any representation; the CNN is drawn at the end of the last one.
+HEAD_COLUMNS = ("LR", "XGB", "MLP")
+PROTOCOLS = {"random": "Random split", "replicate": "Replicate split", "cross": "Cross-experiment split"}
+PROTOCOL_COLOURS = {"random": "#3A9BD9", "replicate": "#B38B00", "cross": "#882255"}
+PROTOCOL_MARKERS = {"random": "o", "replicate": "s", "cross": "^"}
+CONSERVING = ("ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
+SUMMARISED = ("WM", "CLS")
+
+#: Width in inches of a figure that fills the text column of a page.
+PAGE_WIDTH = 8.6
+GREY = "#5A5A5A"
+STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "scarafm",
+    "axes.axisbelow": True,
+}
+
+
+class PageFigure(Figure):
+    """A Figure that measures in inches, draws in the book's style and shows itself in a notebook."""
+
+    def __init__(self, width: float = PAGE_WIDTH, height: float = 3.0, **settings):
+        with matplotlib.rc_context(STYLE):
+            super().__init__(figsize=(width, height), **settings)
+
+    def panel(self, left: float, top: float, width: float, height: float, **settings):
+        """Add axes whose upper left corner lies `left` and `top` inches from that of the figure."""
+        total_width, total_height = self.get_size_inches()
+        bottom = total_height - top - height
+        box = (left / total_width, bottom / total_height, width / total_width, height / total_height)
+        with matplotlib.rc_context(STYLE):
+            return self.add_axes(box, **settings)
+
+    def note(self, left: float, top: float, text: str, **settings):
+        """Write `text` at a place given in inches from the upper left corner."""
+        width, height = self.get_size_inches()
+        with matplotlib.rc_context(STYLE):
+            return self.text(left / width, 1 - top / height, text, **settings)
+
+    def draw(self, renderer):
+        with matplotlib.rc_context(STYLE):
+            super().draw(renderer)
+
+    def savefig(self, fname, **settings):
+        with matplotlib.rc_context(STYLE):
+            super().savefig(fname, **settings)
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self, "png")
+
+
+def styled(function):
+    """Run a figure function inside the book's style."""
+    import functools
+
+    @functools.wraps(function)
+    def inside(*args, **kwargs):
+        with matplotlib.rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return inside
+
+
+def figure_bytes(figure: Figure, format: str, *, dpi: int = 160) -> bytes:
+    """The figure as the bytes of a PNG or SVG file: same figure, same bytes, no date inside."""
+    buffer = io.BytesIO()
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=format, dpi=dpi, metadata=dates.get(format))
+    return buffer.getvalue()
+
+
+def mark_simulated(figure: PageFigure, simulated: bool) -> PageFigure:
+    """Write 'simulated cells' into the lower right corner where that is what is shown."""
+    if simulated:
+        width, height = figure.get_size_inches()
+        settings = {"ha": "right", "va": "bottom", "fontsize": 8, "style": "italic", "color": "#A03000"}
+        figure.note(width - 0.06, height - 0.04, "simulated cells", gid="watermark", **settings)
+    return figure
+
+
+def chance_and_ceiling(ax, *, vertical: bool = False) -> None:
+    """A dashed line at 0.5, where a coin stands, and a dotted one at 1, which nothing exceeds."""
+    line = ax.axvline if vertical else ax.axhline
+    line(0.5, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.5, gid="chance")
+    line(1.0, color="black", linewidth=0.9, linestyle=":", zorder=0.5, gid="ceiling")
+
+
+def spread(n: int, width: float) -> list[float]:
+    """Evenly spaced offsets for n points within `width`, the same ones every time.
+
+    >>> spread(3, 0.2)
+    [-0.1, 0.0, 0.1]
+    """
+    return [0.0] if n == 1 else [width * (i / (n - 1) - 0.5) for i in range(n)]
+
+
+def legend_row(figure: PageFigure, handles: list, *, top: float = 0.06, columns: int | None = None):
+    """One legend for the whole figure, in a row at its top."""
+    height = figure.get_size_inches()[1]
+    return figure.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1 - top / height),
+        ncols=columns or len(handles),
+        columnspacing=1.3,
+        handlelength=1.5,
+        handletextpad=0.5,
+        borderaxespad=0,
+    )

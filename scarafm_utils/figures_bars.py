@@ -1,0 +1,260 @@
+"""Bars of AUROC: Figure 2, Supplementary Figure 1, and the same bars for one task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .figure_style import (
+    COLOURS,
+    GREY,
+    HATCHES,
+    HEAD_COLUMNS,
+    NAMES,
+    PAGE_WIDTH,
+    PROTOCOLS,
+    PageFigure,
+    chance_and_ceiling,
+    legend_row,
+    mark_simulated,
+    styled,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The bars of one task from left to right: 7 representations x 3 heads, then the CNN.
+POOLED = tuple(name for name in COLOURS if name != "CNN")
+SLOTS = {(head, name): 8.0 * h + i for h, head in enumerate(HEAD_COLUMNS) for i, name in enumerate(POOLED)}
+SLOTS["CNN", "CNN"] = 23.0
+TASK_WIDTH = 26.5
+
+
+@dataclass(frozen=True)
+class TaskLabel:
+    """One group of bars: a task and the label it predicts."""
+
+    task: str
+    label: str
+
+    @property
+    def title(self) -> str:
+        """Data set, or source and target on two lines; the label too where it is not stress."""
+        datasets = self.task.split(":")[1:]
+        name = "\n\N{RIGHTWARDS ARROW} ".join(datasets) or self.task
+        return name if self.label in ("stress", "") else f"{name}\n{self.label.replace('_', ' ')}"
+
+
+def blank(column: pd.Series) -> pd.Series:
+    """True where a text column of a tidy table holds nothing."""
+    return column.isna() | column.astype(str).isin(["", "nan", "None"])
+
+
+def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):
+    """The rows behind the paper's figures: one for each task, label, head, representation and n_train.
+
+    Rows of controls and of ``fidelity: released`` are left out.  Where a task was repeated (other
+    replicates held out, other seeds) the first run stands: the one without a named held-out
+    replicate, then the lowest seed, then the first in the table.
+
+    Parameters
+    ----------
+    results
+        Tidy results; ``held_out``, ``seed``, ``fidelity``, ``label`` and ``tissue`` may be absent.
+    n_train
+        Which training size; None keeps every one.
+    """
+    rows = results.copy()
+    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
+    rows["n_train"] = rows["n_train"].astype(str)
+    known = [pair in SLOTS for pair in zip(rows["head"], rows["representation"], strict=True)]
+    rows = rows[known]
+    for column, wanted in (("tissue", tissue), ("fidelity", "paper"), ("n_train", n_train)):
+        if wanted is not None and column in rows:
+            rows = rows[rows[column] == str(wanted)]
+    rows = rows.assign(
+        _extra=~blank(rows["held_out"]) if "held_out" in rows else False,
+        _seed=rows.get("seed", 0),
+    ).sort_values(["_extra", "_seed"], kind="stable")
+    return rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
+
+
+def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
+    """Tasks of each protocol, by mean AUROC from high to low; those without any value come last."""
+    order = {}
+    for protocol in PROTOCOLS:
+        mine = rows[rows["protocol"] == protocol]
+        means = mine.groupby(["task", "label"], sort=False)["auroc"].mean()
+        means = means.sort_values(ascending=False, kind="stable", na_position="last")
+        if len(means):
+            order[protocol] = [TaskLabel(*key) for key in means.index]
+    return order
+
+
+def _need(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    if rows.empty:
+        raise InputError(f"figure: the results hold no row for {what}. Run its tasks first.")
+    return rows
+
+
+def _na_mark(ax, x: float, key: str, *, size: float = 6.0) -> None:
+    """A short hatched stump in grey with 'n/a' above it: no result, which is not 0."""
+    ax.bar(x, 0.045, width=0.92, facecolor="white", edgecolor="#9A9A9A", hatch="//////", linewidth=0.4)
+    ax.patches[-1].set_gid(f"missing|{key}")
+    ax.text(x, 0.065, "n/a", rotation=90, ha="center", va="bottom", fontsize=size, color=GREY)
+
+
+def _draw_bar(ax, x: float, row, name: str, key: str) -> None:
+    value, low, high = (float(row.get(c, float("nan"))) for c in ("auroc", "auroc_low", "auroc_high"))
+    style = {"facecolor": COLOURS[name], "hatch": HATCHES[name], "edgecolor": "#2B2B2B", "linewidth": 0.4}
+    ax.bar(x, value, width=0.92, **style)
+    ax.patches[-1].set_gid(f"bar|{key}")
+    if low == low and high == high:
+        colour = "#8C8C8C" if name == "CNN" else "#2B2B2B"
+        ax.plot([x, x], [low, high], color=colour, linewidth=0.9, gid=f"interval|{key}")
+
+
+def _draw_task(ax, rows: pd.DataFrame, task: TaskLabel, start: float) -> None:
+    mine = rows[(rows["task"] == task.task) & (rows["label"] == task.label)]
+    found = {(row["head"], row["representation"]): row for _, row in mine.iterrows()}
+    for (head, name), offset in SLOTS.items():
+        row, key = found.get((head, name)), f"{task.task}|{task.label}|{head}|{name}"
+        if row is None or row["auroc"] != row["auroc"]:
+            _na_mark(ax, start + offset, key)
+        else:
+            _draw_bar(ax, start + offset, row, name, key)
+
+
+def _bracket(ax, left: float, right: float, text: str, *, inch: float) -> None:
+    """A bracket under the axis from `left` to `right` with its head's name; `inch` = 1 inch in axes units."""
+    grey = {"color": GREY, "linewidth": 0.9, "clip_on": False, "transform": ax.get_xaxis_transform()}
+    top, low = -0.04 * inch, -0.09 * inch
+    ax.plot([left, left, right, right], [top, low, low, top], gid="bracket", **grey)
+    where = {"ha": "center", "va": "top", "transform": ax.get_xaxis_transform()}
+    ax.text((left + right) / 2, -0.12 * inch, text, fontsize=8, **where)
+
+
+def _label_task(ax, task: TaskLabel, start: float, *, inch: float) -> None:
+    for h, head in enumerate(HEAD_COLUMNS):
+        right = 23.5 if head == HEAD_COLUMNS[-1] else 8 * h + 6.5
+        _bracket(ax, start + 8 * h - 0.5, start + right, head, inch=inch)
+    where = {"ha": "center", "va": "top", "transform": ax.get_xaxis_transform()}
+    ax.text(start + 11.5, -0.29 * inch, task.title, fontsize=8.5, fontweight="bold", gid="task", **where)
+
+
+def _draw_panel(ax, rows: pd.DataFrame, protocol: str, tasks: list[TaskLabel], *, height: float) -> None:
+    """All tasks of one protocol side by side."""
+    for i, task in enumerate(tasks):
+        _draw_task(ax, rows, task, i * TASK_WIDTH)
+        _label_task(ax, task, i * TASK_WIDTH, inch=1 / height)
+    chance_and_ceiling(ax)
+    ax.set(xlim=(-1.6, len(tasks) * TASK_WIDTH - 1.9), ylim=(0, 1.08), ylabel="AUROC")
+    ax.set_xticks([])
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    ax.set_title(PROTOCOLS[protocol], loc="left", fontweight="bold")
+
+
+def _pack(counts: dict[str, int]) -> list[list[str]]:
+    """Protocols in rows of at most four tasks, or five where that saves a row or one protocol needs more."""
+
+    def rows_of(capacity: int) -> list[list[str]]:
+        rows: list[list[str]] = []
+        for protocol, n in counts.items():
+            if not rows or sum(counts[p] for p in rows[-1]) + n > capacity:
+                rows.append([])
+            rows[-1].append(protocol)
+        return rows
+
+    capacity = max(4, *counts.values())
+    return min(rows_of(capacity), rows_of(max(5, capacity)), key=len)
+
+
+def _legend_handles() -> list:
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=COLOURS[n], hatch=HATCHES[n], edgecolor="#2B2B2B", linewidth=0.4, label=NAMES[n])
+        for n in COLOURS
+    ]
+
+
+def bars_figure(
+    rows: pd.DataFrame, *, simulated: bool = False, height: float = 1.9, least: int = 2
+) -> PageFigure:
+    """One panel per protocol with the bars of all its tasks, in rows as wide as the page.
+
+    `least`: a row has room for at least so many tasks, lest a single one grow out of proportion.
+    """
+    tasks = ordered_tasks(rows)
+    layout = _pack({protocol: len(names) for protocol, names in tasks.items()})
+    lines = max(t.title.count("\n") for names in tasks.values() for t in names)
+    pitch = height + 0.77 + 0.15 * lines
+    figure = PageFigure(PAGE_WIDTH, 0.42 + pitch * len(layout))
+    widest = max(layout, key=lambda row: sum(len(tasks[p]) for p in row))
+    slot = (PAGE_WIDTH - 0.1 - 0.6 * len(widest)) / max(sum(len(tasks[p]) for p in widest), least)
+    for r, row in enumerate(layout):
+        left = 0.6
+        for protocol in row:
+            width = slot * len(tasks[protocol])
+            ax = figure.panel(left, 0.6 + r * pitch, width, height)
+            _draw_panel(ax, rows, protocol, tasks[protocol], height=height)
+            left += width + 0.6
+    legend_row(figure, _legend_handles())
+    return mark_simulated(figure, simulated)
+
+
+@styled
+def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
+    """Figure 2: stress classification in leaf data sets, one panel per protocol.
+
+    Data sets stand in the order of their mean AUROC, bars are grouped by head over a bracket, within a
+    head one bar per representation, the CNN at the end of the MLP.  Whiskers are `auroc_low` and
+    `auroc_high`; dashed = chance, dotted = 1.  The paper gives no order within a panel in words.
+
+    Parameters
+    ----------
+    results
+        Tidy results (``tables/results.csv``); rows of other tissues and controls are left out.
+    n_train
+        Training size shown; the paper's bars use all training cells.
+    simulated
+        Write 'simulated cells' into the corner.
+
+    Raises
+    ------
+    InputError
+        If the results hold no leaf row of this training size.
+    """
+    rows = _need(paper_rows(results, tissue="leaf", n_train=n_train), f"tissue leaf, n_train {n_train}")
+    return bars_figure(rows, simulated=simulated)
+
+
+@styled
+def root_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
+    """Supplementary Figure 1: the bars of `leaf_figure` for root data sets, random and replicate."""
+    rows = _need(paper_rows(results, tissue="root", n_train=n_train), f"tissue root, n_train {n_train}")
+    return bars_figure(rows, simulated=simulated)
+
+
+@styled
+def task_figure(
+    results: pd.DataFrame, *, n_train: str | int | None = None, simulated: bool = False
+) -> PageFigure:
+    """One group of bars of Figure 2 or Supplementary Figure 1, drawn large.
+
+    `results` holds one task.  `n_train` None takes all training cells, or the largest size there is.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or holds more than one task.
+    """
+    rows = _need(paper_rows(results, n_train=None), "a task")
+    if rows["task"].nunique() != 1:
+        names = ", ".join(sorted(rows["task"].unique())[:3])
+        raise InputError(f"task_figure: one task expected, found {rows['task'].nunique()} ({names}, …).")
+    sizes = list(rows["n_train"].unique())
+    largest = "all" if "all" in sizes else max(sizes, key=int)
+    chosen = _need(rows[rows["n_train"] == str(n_train or largest)], f"n_train {n_train}")
+    return bars_figure(chosen, simulated=simulated, height=2.4, least=1)

@@ -1,0 +1,484 @@
+"""Figures show the table's values, leave gaps where the table has gaps, and say 'simulated cells'."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+from scarafm_utils import figures
+from scarafm_utils.errors import InputError
+from scarafm_utils.figure_style import COLOURS, HATCHES, MARKERS
+from scarafm_utils.figures_bars import POOLED, SLOTS, ordered_tasks, paper_rows
+
+LEAF = [
+    "random:ERP132245",
+    "random:GSE226826",
+    "random:GSE273033",
+    "random:SRP398011",
+    "replicate:GSE273033",
+    "cross:SRP398011:GSE226826",
+    "cross:GSE273033:ERP132245",
+]
+BOTH_WAYS = [*LEAF, "cross:GSE226826:SRP398011", "cross:ERP132245:GSE273033"]
+ROOT = ["random:GSE235495", "random:SRP148288", "random:SRP166333", "replicate:GSE235495"]
+SIZES = ("50", "100", "all")
+
+
+def rows_of_task(task: str, *, tissue: str, seed: int) -> list[dict]:
+    rng = np.random.default_rng([seed, len(task), sum(map(ord, task))])
+    protocol, *datasets = task.split(":")
+    names = [(head, name) for head in ("LR", "XGB", "MLP") for name in (*POOLED, "binned")]
+    rows = []
+    for head, name in [*names, ("CNN", "CNN")]:
+        for n_train in SIZES:
+            auroc = float(rng.uniform(0.52, 0.97))
+            rows.append(
+                {
+                    "tissue": tissue,
+                    "task": task,
+                    "protocol": protocol,
+                    "train_dataset": datasets[0],
+                    "test_dataset": datasets[-1],
+                    "label": "stress",
+                    "held_out": "",
+                    "representation": name,
+                    "head": head,
+                    "n_train": n_train,
+                    "seed": 0,
+                    "fidelity": "paper",
+                    "auroc": auroc,
+                    "auroc_low": auroc - 0.03,
+                    "auroc_high": auroc + 0.02,
+                    "auroc_hard": 0.5 + 0.8 * (auroc - 0.5),
+                }
+            )
+    return rows
+
+
+def results(tasks=LEAF, *, tissue="leaf", seed=0) -> pd.DataFrame:
+    return pd.DataFrame([row for task in tasks for row in rows_of_task(task, tissue=tissue, seed=seed)])
+
+
+def history(tissues=("leaf", "root")) -> pd.DataFrame:
+    epochs = np.arange(1, 6)
+    part = {"epoch": epochs, "train_loss": 2 / epochs, "val_loss": [1.9, 1.2, 1.0, 1.1, 1.3]}
+    accuracy = {"val_accuracy": 0.1 * epochs, "baseline_commonest_bin": 0.4, "baseline_of_the_cell": 0.7}
+    return pd.concat([pd.DataFrame({"tissue": t, **part, **accuracy}) for t in tissues])
+
+
+def cells() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    parts = [
+        {
+            "dataset": name,
+            "role": role,
+            "total_counts": rng.lognormal(7, 0.5, 80),
+            "n_genes": rng.lognormal(5, 0.4, 80),
+        }
+        for name, role in (("ERP132245", "downstream"), ("DRP009643", "pretraining"))
+    ]
+    return pd.concat([pd.DataFrame(part) for part in parts])
+
+
+def nulls() -> pd.DataFrame:
+    kinds = ["library against library"] * 4 + ["label over libraries"] * 4
+    protocols = ["random"] * 4 + ["random", "random", "replicate", "replicate"]
+    auroc = [0.9, 0.95, 0.97, 0.99, 0.8, 0.85, 0.45, 0.55]
+    return pd.DataFrame({"null": kinds, "protocol": protocols, "auroc": auroc})
+
+
+def matrix() -> pd.DataFrame:
+    names = ["ERP132245", "GSE226826", "GSE273033"]
+    return pd.DataFrame([[200, 90, 80], [90, 200, 70], [80, 70, 200]], names, names)
+
+
+CONFIG = {"dim": 200, "depth": 3, "heads": 10, "dim_head": 64, "nb_features": 266, "n_genes": 4000}
+VOCABULARY = pd.DataFrame({"gene": ["a", "b", "c", "d"], "n_datasets": [3, 3, 2, 1]})
+
+#: Every figure that shows data, on a small table.
+DATA_FIGURES = {
+    "leaf": lambda **s: figures.leaf_figure(results(BOTH_WAYS), **s),
+    "root": lambda **s: figures.root_figure(results(ROOT, tissue="root"), **s),
+    "task": lambda **s: figures.task_figure(results(LEAF[-1:]), **s),
+    "scaling": lambda **s: figures.scaling_figure(results(BOTH_WAYS), tissue="leaf", **s),
+    "gradient": lambda **s: figures.protocol_gradient(results(), dataset="GSE273033", **s),
+    "metric": lambda **s: figures.metric_figure(results(), **s),
+    "heldout": lambda **s: figures.heldout_figure(held_out_results(), **s),
+    "null": lambda **s: figures.null_figure(nulls(), **s),
+    "loss": lambda **s: figures.loss_figure(history(), **s),
+    "accuracy": lambda **s: figures.accuracy_figure(history(), **s),
+    "qc": lambda **s: figures.qc_figure(cells(), **s),
+    "hvg": lambda **s: figures.hvg_overlap_figure(matrix(), **s),
+    "vocabulary": lambda **s: figures.vocabulary_figure(VOCABULARY, **s),
+}
+DRAWINGS = {
+    "protocols": figures.protocol_schematic,
+    "architecture": lambda: figures.architecture_figure(CONFIG),
+}
+
+
+def held_out_results() -> pd.DataFrame:
+    table = results(["random:GSE273033", "replicate:GSE273033"])
+    raw = table[(table["representation"] == "raw") & (table["head"] == "LR") & (table["n_train"] == "all")]
+    first = raw[raw["protocol"] == "replicate"]
+    named = [first.assign(held_out=name, auroc=value) for name, value in (("R1", 0.61), ("R2", 0.83))]
+    return pd.concat([table, *named])
+
+
+def artists(figure, kind: str) -> dict:
+    """Artists whose gid is ``kind|key``, by key."""
+    found = figure.findobj(lambda a: str(a.get_gid() or "").startswith(f"{kind}|"))
+    return {a.get_gid().split("|", 1)[1]: a for a in found}
+
+
+def with_gid(figure, gid: str) -> list:
+    return figure.findobj(lambda a: a.get_gid() == gid)
+
+
+def bar_values(table: pd.DataFrame) -> dict[str, float]:
+    keys = [f"{t}|stress|{h}|{r}" for t, h, r in table[["task", "head", "representation"]].to_numpy()]
+    return dict(zip(keys, table["auroc"], strict=True))
+
+
+def test_bars_are_as_high_as_the_table_says_and_none_is_left_out():
+    table = results()
+    figure = figures.leaf_figure(table)
+    wanted = bar_values(table[(table["n_train"] == "all") & (table["representation"] != "binned")])
+    assert len(wanted) == len(LEAF) * 22
+    drawn = {key: bar.get_height() for key, bar in artists(figure, "bar").items()}
+    assert drawn == pytest.approx(wanted)
+    assert not artists(figure, "missing")
+
+
+def test_whiskers_run_from_low_to_high():
+    table = results(LEAF[:1])
+    row = table[
+        (table["n_train"] == "all") & (table["head"] == "XGB") & (table["representation"] == "ENS")
+    ].iloc[0]
+    line = artists(figures.leaf_figure(table), "interval")["random:ERP132245|stress|XGB|ENS"]
+    assert list(line.get_ydata()) == [row["auroc_low"], row["auroc_high"]]
+
+
+@pytest.mark.parametrize("how", ["row absent", "value missing"])
+def test_a_missing_result_is_marked_and_never_a_bar(how):
+    table = results()
+    gone = (
+        (table["task"] == "replicate:GSE273033")
+        & (table["representation"] == "WM")
+        & (table["head"] == "MLP")
+    )
+    table = table[~gone] if how == "row absent" else table.assign(auroc=table["auroc"].mask(gone))
+    figure = figures.leaf_figure(table)
+    key = "replicate:GSE273033|stress|MLP|WM"
+    assert list(artists(figure, "missing")) == [key]
+    assert key not in artists(figure, "bar")
+    assert all(bar.get_height() > 0 for bar in artists(figure, "bar").values())
+    assert artists(figure, "missing")[key].get_hatch()
+    assert [t.get_text() for t in figure.findobj(lambda a: getattr(a, "get_text", str)() == "n/a")] == ["n/a"]
+
+
+def test_one_panel_per_protocol_and_data_sets_from_easy_to_hard():
+    table = results()
+    figure = figures.leaf_figure(table)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "Random split",
+        "Replicate split",
+        "Cross-experiment split",
+    ]
+    shown = [t.get_text() for t in with_gid(figure.axes[0], "task")]
+    mine = table[
+        (table["protocol"] == "random") & (table["n_train"] == "all") & (table["representation"] != "binned")
+    ]
+    assert shown == list(mine.groupby("train_dataset")["auroc"].mean().sort_values(ascending=False).index)
+
+
+def test_bars_stand_in_the_order_of_the_legend_with_the_cnn_last():
+    figure = figures.leaf_figure(results(LEAF[:1]))
+    bars = artists(figure, "bar")
+    order = sorted(bars, key=lambda key: bars[key].get_x())
+    assert [tuple(key.split("|")[2:]) for key in order] == list(SLOTS)
+    assert order[-1].endswith("MLP|PCA_3") is False and order[-1].endswith("CNN|CNN")
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["RAW", "ENS", "WM", "CLS", "PCA (1D)", "PCA (2D)", "PCA (3D)", "CNN"]
+
+
+def test_colours_are_those_of_the_paper_and_hatches_tell_them_apart_in_grey():
+    from matplotlib.colors import to_hex
+
+    bars = artists(figures.leaf_figure(results(LEAF[:1])), "bar")
+    for key, bar in bars.items():
+        name = key.rsplit("|", 1)[1]
+        assert to_hex(bar.get_facecolor()).upper() == COLOURS[name]
+        assert (bar.get_hatch() or "") == HATCHES[name]
+    plain = [name for name, hatch in HATCHES.items() if not hatch]
+    assert plain == ["raw", "CNN"] and len(set(HATCHES.values())) == 7
+    assert len(set(MARKERS.values())) == len(set(COLOURS.values())) == 8
+
+
+def test_repeats_do_not_move_a_bar():
+    """Other seeds, other held-out replicates, released fidelity and controls leave the first run standing."""
+    table = results()
+    noise = [
+        table.assign(seed=1, auroc=0.5),
+        table[table["protocol"] == "replicate"].assign(held_out="R2", auroc=0.5),
+        table.assign(fidelity="released", auroc=0.5),
+        table.assign(tissue="root", auroc=0.5),
+    ]
+    rows = paper_rows(pd.concat([*noise, table]), tissue="leaf")
+    clean = paper_rows(table, tissue="leaf")
+    assert bar_values(rows) == bar_values(clean)
+
+
+def test_labels_other_than_stress_are_tasks_of_their_own():
+    table = results(["random:SRP169576"], tissue="root")
+    two = pd.concat([table.assign(label="s_phase"), table.assign(label="hair", auroc=table["auroc"] / 2)])
+    figure = figures.root_figure(two)
+    assert [t.get_text() for t in with_gid(figure, "task")] == ["SRP169576\ns phase", "SRP169576\nhair"]
+    assert len(artists(figure, "bar")) == 44
+
+
+def test_a_task_without_any_value_comes_last():
+    table = results()
+    table.loc[table["task"] == "random:GSE226826", "auroc"] = np.nan
+    assert ordered_tasks(paper_rows(table))["random"][-1].task == "random:GSE226826"
+
+
+def test_task_figure_takes_the_largest_size_there_is_and_one_task_only():
+    table = results(LEAF[:1])
+    small = figures.task_figure(table[table["n_train"] != "all"])
+    assert {k: b.get_height() for k, b in artists(small, "bar").items()} == pytest.approx(
+        bar_values(table[(table["n_train"] == "100") & (table["representation"] != "binned")])
+    )
+    with pytest.raises(InputError, match="one task expected, found 7"):
+        figures.task_figure(results())
+
+
+def test_scaling_has_a_row_per_task_a_column_per_head_and_a_line_per_representation():
+    table = results()
+    figure = figures.scaling_figure(table, tissue="leaf")
+    assert len(figure.axes) == 3 * len(LEAF)
+    lines = [sorted(artists(ax, "line")) for ax in figure.axes]
+    assert lines[:3] == [sorted(POOLED), sorted(POOLED), sorted(COLOURS)]
+    assert [t.get_text() for t in with_gid(figure, "head")] == ["LR", "XGB", "MLP and CNN"]
+    assert len(with_gid(figure, "bracket")) == 3
+    task = ordered_tasks(paper_rows(table, n_train=None))["random"][0].task
+    line = artists(figure.axes[1], "line")["WM"]
+    mine = table[(table["task"] == task) & (table["head"] == "XGB") & (table["representation"] == "WM")]
+    assert list(line.get_ydata()) == list(mine["auroc"])
+    assert list(line.get_xdata()) == [50, 100, 200] and line.get_marker() == MARKERS["WM"]
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_scaling_puts_all_at_its_number_of_cells_where_it_is_known():
+    table = results(LEAF[:1])
+    table["n_train_cells"] = table["n_train"].map({"50": 50, "100": 100, "all": 379})
+    line = artists(figures.scaling_figure(table, tissue="leaf").axes[0], "line")["raw"]
+    assert list(line.get_xdata()) == [50, 100, 379]
+
+
+def test_scaling_marks_a_size_that_the_data_do_not_allow():
+    table = results(LEAF[:1])
+    table.loc[table["n_train"] == "100", "auroc"] = np.nan
+    ax = figures.scaling_figure(table, tissue="leaf").axes[0]
+    assert [a.get_text() for a in with_gid(ax, "missing")] == ["n/a"]
+    assert list(artists(ax, "line")["raw"].get_xdata()) == [50, 200]
+    table.loc[(table["n_train"] == "100") & (table["representation"] != "CLS"), "auroc"] = 0.8
+    (cross,) = with_gid(figures.scaling_figure(table, tissue="leaf").axes[0], "missing")
+    assert cross.get_marker() == "x" and cross.get_color() == COLOURS["CLS"]
+
+
+def test_gradient_runs_through_the_means_of_both_families():
+    table = results()
+    figure = figures.protocol_gradient(table, dataset="GSE273033")
+    trends = artists(figure, "trend")
+    rows = paper_rows(table)
+    rows = rows[rows["train_dataset"] == "GSE273033"]
+    families = {
+        "gene identity conserved": ["ENS", "PCA_1", "PCA_2", "PCA_3", "CNN"],
+        "summarised": ["WM", "CLS"],
+    }
+    for family, members in families.items():
+        means = rows[rows["representation"].isin(members)].groupby("protocol")["auroc"].mean()
+        assert list(trends[family].get_ydata()) == pytest.approx(
+            list(means[["random", "replicate", "cross"]])
+        )
+    with pytest.raises(InputError, match="no row of GSE1 with n_train all"):
+        figures.protocol_gradient(table, dataset="GSE1")
+
+
+def test_metric_figure_has_a_point_for_every_row_with_both_values():
+    table = results()
+    table.loc[:4, "auroc_hard"] = np.nan
+    points = artists(figures.metric_figure(table), "points")
+    assert sum(len(p.get_xdata()) for p in points.values()) == len(table) - 5
+    mine = table[(table["protocol"] == "cross")]
+    assert list(points["cross"].get_xdata()) == list(mine["auroc"])
+    assert list(points["cross"].get_ydata()) == list(mine["auroc_hard"])
+    with pytest.raises(InputError, match="auroc_hard"):
+        figures.metric_figure(table.assign(auroc_hard=np.nan))
+
+
+def test_held_out_replicates_each_have_a_dot_beside_the_random_split():
+    table = held_out_results()
+    figure = figures.heldout_figure(table)
+    dots = figure.findobj(lambda a: a.get_gid() == "dot|replicate")
+    assert [d.get_xdata()[0] for d in dots] == [0.61, 0.83]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [
+        "random split",
+        "R1 held out",
+        "R2 held out",
+    ]
+    (random,) = figure.findobj(lambda a: a.get_gid() == "dot|random")
+    raw = table.query(
+        "representation == 'raw' and head == 'LR' and n_train == 'all' and protocol == 'random'"
+    )
+    assert random.get_xdata()[0] == raw["auroc"].iloc[0]
+    table.loc[table["held_out"] == "R2", "auroc"] = np.nan
+    assert len(figures.heldout_figure(table).findobj(lambda a: a.get_gid() == "dot|replicate")) == 1
+    assert len(with_gid(figures.heldout_figure(table), "missing")) == 1
+
+
+def test_nulls_are_all_drawn_by_kind_and_protocol():
+    ax = figures.null_figure(nulls()).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["library against library", "label over libraries"]
+    points = ax.findobj(lambda a: str(a.get_gid()).startswith("nulls|"))
+    assert sorted(v for p in points for v in p.get_xdata()) == sorted(nulls()["auroc"])
+    with pytest.raises(InputError, match="needs null"):
+        figures.null_figure(nulls().drop(columns="null"))
+
+
+def test_loss_marks_the_best_epoch_and_accuracy_shows_every_baseline():
+    figure = figures.loss_figure(history())
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["leaf", "root"]
+    assert [line.get_xdata()[0] for line in with_gid(figure, "best")] == [3, 3]
+    figure = figures.accuracy_figure(history(["leaf"]))
+    assert list(with_gid(figure, "val_accuracy")[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    legend = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert legend == ["encoder", "baseline: commonest bin", "baseline: of the cell"]
+    assert [
+        t.get_text()
+        for t in figures.accuracy_figure(history()[["epoch", "val_accuracy"]]).legends[0].get_texts()
+    ]
+    with pytest.raises(InputError, match="lacks column 'val_loss'"):
+        figures.loss_figure(history().drop(columns="val_loss"))
+
+
+def test_qc_puts_the_median_of_each_data_set_on_a_logarithmic_axis():
+    table = cells()
+    figure = figures.qc_figure(table)
+    medians = [line.get_xdata()[0] for line in with_gid(figure.axes[0], "median")]
+    wanted = np.log10(table["total_counts"]).groupby(table["dataset"], sort=False).median()
+    assert medians == pytest.approx(list(wanted))
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["ERP132245", "DRP009643"]
+
+
+def test_counts_of_genes_are_written_into_matrix_and_bars():
+    figure = figures.hvg_overlap_figure(matrix())
+    assert [t.get_text() for t in figure.axes[0].texts] == [
+        "200",
+        "90",
+        "80",
+        "90",
+        "200",
+        "70",
+        "80",
+        "70",
+        "200",
+    ]
+    with pytest.raises(InputError, match="same data sets"):
+        figures.hvg_overlap_figure(matrix().iloc[:2])
+    bars = figures.vocabulary_figure(VOCABULARY).axes[0].patches
+    assert [b.get_height() for b in bars] == [1, 1, 2]
+
+
+def test_schematic_shows_three_protocols_and_what_each_holds_out():
+    figure = figures.protocol_schematic()
+    titles = [t.get_text() for t in with_gid(figure, "protocol")]
+    assert titles == ["Random split", "Replicate split", "Cross-experiment split"]
+    side = {"train": [], "test": []}
+    for name in side:
+        side[name] = [c.get_xdata()[0] for c in with_gid(figure, f"cell|{name}")]
+    thirds = np.array([0, 2.87, 5.74, 8.6])
+    assert list(np.histogram(side["test"], thirds)[0]) == [8, 12, 12]
+    assert list(np.histogram(side["train"], thirds)[0]) == [16, 12, 12]
+    replicate = [x for x in side["test"] if 2.87 < x < 5.74]
+    assert max(replicate) < min(x for x in side["train"] if 2.87 < x < 5.74)
+
+
+def test_architecture_shows_the_numbers_it_was_given():
+    texts = " ".join(t.get_text() for t in figures.architecture_figure(CONFIG).axes[0].texts)
+    for part in (
+        "200 numbers",
+        "\N{MULTIPLICATION SIGN} 3",
+        "10 heads of 64",
+        "266 random",
+        "4,000 genes",
+        "8 ids",
+    ):
+        assert part in texts
+    other = figures.architecture_figure(
+        {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "attention": "softmax"}
+    )
+    assert "softmax attention" in " ".join(t.get_text() for t in other.axes[0].texts)
+
+
+@pytest.mark.parametrize("name", DATA_FIGURES)
+def test_simulated_figures_carry_the_mark(name):
+    (mark,) = with_gid(DATA_FIGURES[name](simulated=True), "watermark")
+    assert mark.get_text() == "simulated cells"
+
+
+def test_figures_of_real_cells_carry_no_mark():
+    assert not with_gid(DATA_FIGURES["task"](), "watermark")
+
+
+@pytest.mark.parametrize("name", [*DATA_FIGURES, *DRAWINGS])
+def test_everything_drawn_lies_inside_the_figure_and_names_do_not_overlap(name):
+    figure = (DATA_FIGURES | DRAWINGS)[name]()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    drawn, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0) >= -0.01
+    assert drawn.x1 <= width + 0.01 and drawn.y1 <= height + 0.01
+    names = [t.get_window_extent(renderer) for t in with_gid(figure, "task")]
+    for i, one in enumerate(names):
+        assert not any(one.overlaps(other) for other in names[i + 1 :])
+
+
+@pytest.mark.parametrize("name", ["task", "gradient"])
+def test_same_table_same_bytes_and_pages_wide_enough_to_read(name):
+    one, two = (figures.figure_bytes(DATA_FIGURES[name](), "svg") for _ in range(2))
+    assert one == two and b"<dc:date>" not in one
+    image = imread(io.BytesIO(figures.figure_bytes(DATA_FIGURES[name](), "png", dpi=100)))
+    assert 700 <= image.shape[1] <= 900 and image[..., :3].mean() < 0.99
+    assert DATA_FIGURES[name]()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_no_figure_is_left_with_pyplot_and_no_setting_changes():
+    import matplotlib
+    from matplotlib import _pylab_helpers
+
+    before = dict(matplotlib.rcParams)
+    figures.task_figure(results(LEAF[:1]))._repr_png_()
+    assert dict(matplotlib.rcParams) == before
+    assert not _pylab_helpers.Gcf.figs
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.leaf_figure(results(ROOT, tissue="root")),
+        lambda: figures.root_figure(results()),
+        lambda: figures.leaf_figure(results(), n_train=7),
+        lambda: figures.scaling_figure(results(), tissue="root"),
+        lambda: figures.heldout_figure(results(LEAF[:1])),
+    ],
+)
+def test_nothing_to_draw_is_an_error_that_says_what_to_run(draw):
+    with pytest.raises(InputError, match=r"Run (its|a replicate) task"):
+        draw()
