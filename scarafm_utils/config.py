@@ -44,7 +44,7 @@ class Strict(BaseModel):
         """Read the word `unknown` as None (or as an empty list) where the key allows that."""
         if not isinstance(values, dict):
             return values
-        blank = {}
+        blank: dict[str, list | None] = {}
         for name, field in cls.model_fields.items():
             if values.get(name) == UNKNOWN and type(None) in get_args(field.annotation):
                 blank[name] = None

@@ -16,9 +16,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from .config import UNKNOWN, Count, SafeName, Strict, read_yaml, validate
 from .errors import InputError, suggest
 
-TISSUES = ("leaf", "root")
-ROLES = ("downstream", "pretraining")
-PUBLIC = ("scplantdb", "geo", "portal")  # the order in which `public` looks for a data set
+Tissue = Literal["leaf", "root"]
+Role = Literal["downstream", "pretraining"]
+SourceKey = Literal["scplantdb", "geo", "portal", "release", "local"]
+Material = Literal["nuclei", "protoplasts", "unknown"]
+TISSUES: tuple[Tissue, ...] = ("leaf", "root")
+ROLES: tuple[Role, ...] = ("downstream", "pretraining")
+PUBLIC: tuple[SourceKey, ...] = ("scplantdb", "geo", "portal")  # the order of looking for a data set
 StandardColumn = Literal["condition", "genotype", "replicate", "sample", "cell_type", "total_counts"]
 
 
@@ -112,8 +116,8 @@ class Dataset(Strict):
     """One data set of a manifest; None and ``"unknown"`` mean that nobody has said."""
 
     id: SafeName
-    tissue: Literal[*TISSUES]
-    role: Literal[*ROLES]
+    tissue: Tissue
+    role: Role
     n_cells: Count
     stress: str | None = None
     n_conditions: Count | None = None
@@ -127,7 +131,7 @@ class Dataset(Strict):
     accession: str | None = None
     tissue_detail: str = UNKNOWN
     library_kit: str = UNKNOWN
-    material: Literal["nuclei", "protoplasts", "unknown"] = UNKNOWN
+    material: Material = "unknown"
     lab: str = UNKNOWN
     citation: str = UNKNOWN
     licence: str = UNKNOWN
@@ -138,7 +142,7 @@ class Dataset(Strict):
     counts: CountsPlace = "auto"
     normalised: bool = False
     measured: str | None = None
-    sources: dict[Literal["scplantdb", "geo", "portal", "release", "local"], SourceSpec] = {}
+    sources: dict[SourceKey, SourceSpec] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Dataset:
@@ -156,7 +160,7 @@ class Dataset(Strict):
         """Name of the first label; None where there is none."""
         return next(iter(self.labels), None)
 
-    def source_name(self, source: str) -> str:
+    def source_name(self, source: str) -> SourceKey:
         """Turn a profile's source (``public``, ``local``, …) into a key of `sources`.
 
         Raises
@@ -164,9 +168,10 @@ class Dataset(Strict):
         InputError
             Where this data set cannot be had from `source`.
         """
-        wanted = PUBLIC if source == "public" else (source,)
-        for name in wanted:
-            if name in self.sources or name == "local":
+        if source == "local":
+            return "local"
+        for name in self.sources if source != "public" else PUBLIC:
+            if name in self.sources and source in ("public", name):
                 return name
         known = ", ".join(self.sources) or "none"
         raise InputError(f"{self.id}: no source '{source}' in the manifest (it names: {known}).")

@@ -7,6 +7,7 @@ value and what is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,18 +15,28 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from .config import Count, Natural, SafeName, Share, Strict, Unique, read_yaml, validate
 from .errors import InputError, suggest
-from .manifest import TISSUES, Dataset, held_out_unit
+from .manifest import TISSUES, Dataset, Tissue, held_out_unit
 from .tasks import PROTOCOLS, Task, parse_task
 
-__all__ = ["PROTOCOLS", "Profile", "Task", "load_profile", "parse_task"]
+__all__ = ["PROTOCOLS", "TISSUES", "Profile", "Task", "load_profile", "parse_task"]
 
 REPRESENTATIONS = ("raw", "CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
 CONTROLS = ("binned", "hvg_pca", "depth", "cell_type")
 ENCODERS = ("untrained", "shuffled")  # prefixes: the same representation from another encoder
 OTHER_ENCODER = tuple(f"{e}:{r}" for e in ENCODERS for r in REPRESENTATIONS if r != "raw")
 FEATURES = REPRESENTATIONS + CONTROLS + OTHER_ENCODER
-HEADS = ("LR", "XGB", "MLP", "CNN")
-N_TRAIN = (1000, 5000, 10000, 20000, "all")
+HeadName = Literal["LR", "XGB", "MLP", "CNN"]
+HEADS: tuple[HeadName, ...] = ("LR", "XGB", "MLP", "CNN")
+N_TRAIN: tuple[int | Literal["all"], ...] = (1000, 5000, 10000, 20000, "all")
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in allowed:
+            raise ValueError(f"not known, {suggest(name, allowed)}")
+        return name
+
+    return check
 
 
 def _task_text(text: Any) -> Any:
@@ -47,9 +58,7 @@ def _list_or_all(value: Any) -> Any:
 
 TaskText = Annotated[str, AfterValidator(_task_text)]
 TrainSize = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
-FeatureName = Literal[*FEATURES]
-HeadName = Literal[*HEADS]
-Tissue = Literal[*TISSUES]
+FeatureName = Annotated[str, AfterValidator(_one_of(FEATURES))]
 
 
 class Cells(Strict):
@@ -122,7 +131,7 @@ class TissueGrid(Strict):
     """What is trained and evaluated in one tissue."""
 
     tasks: Annotated[list[TaskText], Field(min_length=1), Unique]
-    labels: Annotated[list[str], Field(min_length=1), Unique] = Field(["stress"])
+    labels: Annotated[list[str], Field(min_length=1), Unique] = Field(default=["stress"])
     pretraining: Annotated[Literal["all"] | list[str], BeforeValidator(_list_or_all)] = "all"
 
     @property
@@ -143,20 +152,22 @@ class HeadSettings(Strict):
 class Extra(Strict):
     """More rigour, on raw values with LR only, where it costs next to nothing."""
 
-    seeds: Annotated[list[Natural], Unique] = Field([])
+    seeds: Annotated[list[Natural], Unique] = Field(default=[])
     hold_out_all: bool = False
     null_contrasts: bool = False
-    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = Field([])
+    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = Field(default=[])
 
 
 class Evaluation(Strict):
     """The grid of one task: representations × heads × training sizes × seeds."""
 
-    representations: Annotated[list[FeatureName], Field(min_length=1), Unique] = Field(list(REPRESENTATIONS))
-    controls: Annotated[list[FeatureName], Unique] = Field([])
-    heads: Annotated[list[HeadName], Field(min_length=1), Unique] = Field(list(HEADS))
-    n_train: Annotated[list[TrainSize], Field(min_length=1), Unique] = Field(list(N_TRAIN))
-    seeds: Annotated[list[Natural], Field(min_length=1), Unique] = Field([0])
+    representations: Annotated[list[FeatureName], Field(min_length=1), Unique] = Field(
+        default=list(REPRESENTATIONS)
+    )
+    controls: Annotated[list[FeatureName], Unique] = Field(default=[])
+    heads: Annotated[list[HeadName], Field(min_length=1), Unique] = Field(default=list(HEADS))
+    n_train: Annotated[list[TrainSize], Field(min_length=1), Unique] = Field(default=list(N_TRAIN))
+    seeds: Annotated[list[Natural], Field(min_length=1), Unique] = Field(default=[0])
     tuning: Literal["none", "cv", "group_cv"] = "none"
     vote: Literal["majority", "mean"] = "majority"
     fidelity: Literal["paper", "released"] = "paper"
@@ -213,13 +224,13 @@ class Profile(Strict):
             raise ValueError("source 'release' needs the key 'release' (repository, weights, vocabulary)")
         return self
 
-    def pretraining_ids(self, manifest: dict[str, Dataset], tissue: str) -> list[str]:
+    def pretraining_ids(self, manifest: dict[str, Dataset], tissue: Tissue) -> list[str]:
         """Pretraining data sets of `tissue`, in the manifest's order."""
         wanted = self.tissues[tissue].pretraining
         own = [d.id for d in manifest.values() if d.tissue == tissue and d.role == "pretraining"]
         return own if wanted == "all" else [i for i in own if i in wanted]
 
-    def dataset_ids(self, manifest: dict[str, Dataset], tissue: str) -> set[str]:
+    def dataset_ids(self, manifest: dict[str, Dataset], tissue: Tissue) -> set[str]:
         """Ids of the data sets that this profile reads for `tissue`; empty if it has none."""
         if tissue not in self.tissues:
             return set()
@@ -243,7 +254,7 @@ class Profile(Strict):
                 for name in task.datasets:
                     self._check_dataset(manifest, name, tissue, "downstream", f"{where}.tasks: '{text}'")
                 for label in grid.labels:
-                    _check_label(manifest, task, label, f"{where}.tasks: '{text}'", self.source)
+                    _check_label(manifest, task, label, f"{where}.tasks: '{text}'")
 
     def _check_dataset(self, manifest: dict, name: str, tissue: str, role: str, where: str) -> None:
         allowed = [d.id for d in manifest.values() if d.tissue == tissue and d.role == role]
@@ -260,21 +271,19 @@ class Profile(Strict):
             found.source_name(self.source)
 
 
-def _check_label(manifest: dict, task: Task, label: str, where: str, source: str) -> None:
+def _check_label(manifest: dict, task: Task, label: str, where: str) -> None:
     """Refuse a label or split that the data sets of `task` do not allow."""
     for name in task.datasets:
         if label not in manifest[name].labels:
             hint = suggest(label, manifest[name].labels)
             raise InputError(f"{where}: '{name}' has no label '{label}', {hint}.")
     train, test = manifest[task.train_dataset], manifest[task.test_dataset]
-    if task.protocol == "replicate":
-        unit = held_out_unit(train, label)
-        if unit is None or (source == "simulated" and unit == "library_set"):
-            raise InputError(
-                f"{where}: '{train.id}' has {train.n_replicates or 'no known'} replicate(s) and too few "
-                f"libraries to hold one of each class out for label '{label}'. "
-                f"Use random:{train.id}, or set obs.replicate and n_replicates in the manifest."
-            )
+    if task.protocol == "replicate" and held_out_unit(train, label) is None:
+        raise InputError(
+            f"{where}: '{train.id}' has {train.n_replicates or 'no known'} replicate(s) and too few "
+            f"libraries to hold one of each class out for label '{label}'. "
+            f"Use random:{train.id}, or set obs.replicate and n_replicates in the manifest."
+        )
     classes = [list(d.labels[label].classes) for d in (train, test)]
     if classes[0] != classes[1]:
         raise InputError(

@@ -316,10 +316,10 @@ def test_check_refuses_what_the_manifest_does_not_allow(tmp_path, manifest, case
     assert "\n" not in str(caught.value) and str(caught.value).startswith("profile 'demo': tissues.")
 
 
-def test_sets_of_libraries_are_held_out_of_real_files_only(tmp_path, manifest):
-    changed(tmp_path, "tissues.root.tasks", ["replicate:SRP169576"], profile="paper").check(manifest)
-    with pytest.raises(InputError, match="'SRP169576' has 1 replicate"):
-        changed(tmp_path, "tissues.root.tasks", ["replicate:SRP169576"]).check(manifest)
+def test_one_library_of_each_class_stands_in_for_a_replicate(tmp_path, manifest):
+    changed(tmp_path, "tissues.root.tasks", ["replicate:SRP169576"]).check(manifest)  # ten libraries
+    with pytest.raises(InputError, match="'SRP166333' has 1 replicate.*too few libraries"):  # three
+        changed(tmp_path, "tissues.root.tasks", ["replicate:SRP166333"]).check(manifest)
 
 
 def test_a_source_that_a_data_set_lacks_is_refused(tmp_path, manifest):
