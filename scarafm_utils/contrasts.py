@@ -24,13 +24,16 @@ PAIR = ["pair", "task"]
 _SETTINGS = ("representation", "head", "n_train", "seed", "held_out", "tuning", "vote")
 
 
-def rows_of(results: pd.DataFrame, label: str, metric: str, *, fidelity: str = "paper") -> pd.DataFrame:
-    """Rows of one label and fidelity that have a value; sizes and held-out units as text.
+def rows_of(
+    results: pd.DataFrame, *, label: str = "stress", metric: str = "auroc", fidelity: str = "paper"
+) -> pd.DataFrame:
+    """Rows of one label and fidelity that have a value of `metric`, which becomes `auroc`.
 
-    `pair` names both data sets in one order: the two directions of a pair are not independent.
+    Sizes and held-out units become text.  `pair` names both data sets in one order: the two
+    directions of a pair are not independent.
     """
-    wanted = (results["label"] == label) & (results["fidelity"] == fidelity) & results[metric].notna()
-    rows = results[wanted].copy()
+    rows = results.assign(auroc=results[metric])
+    rows = rows[(rows["label"] == label) & (rows["fidelity"] == fidelity) & rows["auroc"].notna()].copy()
     rows["n_train"] = rows["n_train"].astype(str).str.removesuffix(".0")
     for name in {"held_out", "tuning", "vote"} & set(rows.columns):
         rows[name] = rows[name].fillna("").astype(str)
@@ -51,16 +54,16 @@ def few_cells(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["n_train"].astype(int).isin(chosen)]
 
 
-def wide(rows: pd.DataFrame, column: str, metric: str, *, also: tuple[str, ...]) -> pd.DataFrame:
+def wide(rows: pd.DataFrame, column: str, *, also: tuple[str, ...]) -> pd.DataFrame:
     """One column per value of `column`; rows share the settings and `also`."""
     keys = [*also, *(name for name in _SETTINGS if name in rows and name != column)]
-    return rows.pivot_table(index=keys, columns=column, values=metric, aggfunc="mean").reset_index()
+    return rows.pivot_table(index=keys, columns=column, values="auroc", aggfunc="mean").reset_index()
 
 
-def by_representation(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def by_representation(rows: pd.DataFrame) -> pd.DataFrame:
     """One column per representation; CNN stands beside the MLP head."""
     rows = rows.assign(head=rows["head"].replace("CNN", "MLP"))
-    return wide(rows, "representation", metric, also=("test_dataset", "pair", "task"))
+    return wide(rows, "representation", also=("test_dataset", "pair", "task"))
 
 
 def mean_of(table: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
@@ -80,14 +83,14 @@ def difference(table: pd.DataFrame, high: str, low: str, keys: list[str]) -> pd.
     return pd.DataFrame({"dataset": units[keys[0]], "unit": named, "value": units["value"]})
 
 
-def curve_ends(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def curve_ends(rows: pd.DataFrame) -> pd.DataFrame:
     """Per data set, mean AUROC with the fewest and with all cells over configurations with both."""
     import pandas as pd
 
     keys = ["test_dataset", "task", "held_out", "representation", "head", "seed"]
-    last = rows[rows["n_train"] == "all"].set_index(keys)[metric].rename("last")
+    last = rows[rows["n_train"] == "all"].set_index(keys)["auroc"].rename("last")
     capped = rows[rows["n_train"] != "all"].assign(size=lambda t: t["n_train"].astype(int))
-    first = capped.sort_values("size").groupby(keys)[metric].first().rename("first")
+    first = capped.sort_values("size").groupby(keys)["auroc"].first().rename("first")
     both = pd.concat([first, last[~last.index.duplicated()]], axis=1, join="inner")
     return both.groupby(level="test_dataset").mean()
 
