@@ -224,17 +224,25 @@ class Profile(Strict):
             raise ValueError("source 'release' needs the key 'release' (repository, weights, vocabulary)")
         return self
 
-    def pretraining_ids(self, manifest: dict[str, Dataset], tissue: Tissue) -> list[str]:
+    def grid(self, tissue: str) -> TissueGrid:
+        """What this profile does in `tissue`; refused where it leaves that tissue out."""
+        for name, grid in self.tissues.items():
+            if name == tissue:
+                return grid
+        hint = suggest(tissue, self.tissues)
+        raise InputError(f"profile '{self.name}': tissue '{tissue}' is not part of it, {hint}.")
+
+    def pretraining_ids(self, manifest: dict[str, Dataset], tissue: str) -> list[str]:
         """Pretraining data sets of `tissue`, in the manifest's order."""
-        wanted = self.tissues[tissue].pretraining
+        wanted = self.grid(tissue).pretraining
         own = [d.id for d in manifest.values() if d.tissue == tissue and d.role == "pretraining"]
         return own if wanted == "all" else [i for i in own if i in wanted]
 
-    def dataset_ids(self, manifest: dict[str, Dataset], tissue: Tissue) -> set[str]:
+    def dataset_ids(self, manifest: dict[str, Dataset], tissue: str) -> set[str]:
         """Ids of the data sets that this profile reads for `tissue`; empty if it has none."""
         if tissue not in self.tissues:
             return set()
-        tasks = self.tissues[tissue].parsed_tasks
+        tasks = self.grid(tissue).parsed_tasks
         return {*self.pretraining_ids(manifest, tissue), *(i for task in tasks for i in task.datasets)}
 
     def check(self, manifest: dict[str, Dataset]) -> None:

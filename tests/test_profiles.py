@@ -123,7 +123,10 @@ def test_real_root_keeps_every_downstream_cell_for_held_out_libraries():
 
 
 def test_a_tissue_that_a_profile_leaves_out_has_no_data_sets(manifest):
-    assert load_profile(PROFILES["real_root"]).dataset_ids(manifest, "leaf") == set()
+    profile = load_profile(PROFILES["real_root"])
+    assert profile.dataset_ids(manifest, "leaf") == set()
+    with pytest.raises(InputError, match="tissue 'leaf' is not part of it, .*Allowed: root"):
+        profile.grid("leaf")
 
 
 def test_defaults_are_the_papers(tmp_path):
