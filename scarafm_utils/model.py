@@ -220,7 +220,8 @@ class ScAraFM(nn.Module):
         vectors = torch.as_tensor(np.asarray(vectors), dtype=torch.float32)
         if tuple(vectors.shape) != shape:
             raise InputError(
-                f"gene_vectors are {tuple(vectors.shape)}: the model has {shape[0]} genes of {shape[1]} dimensions."
+                f"gene_vectors are {tuple(vectors.shape)}: "
+                f"the model has {shape[0]} genes × {shape[1]} dimensions."
             )
         self.gene_emb[:-1] = vectors
 

@@ -267,12 +267,17 @@ class TokenStore:
         return replace(self, rows=rows, digest=digest)
 
     def split(self, *, val_fraction: float, seed: int) -> tuple[TokenStore, TokenStore]:
-        """Training and validation cells, drawn over all data sets; at least one cell in each."""
+        """Training and validation cells: `val_fraction` of each data set, at least one cell in all."""
         if len(self) < 2:
             raise InputError(f"the corpus has {len(self)} cells: training and validation need two or more.")
-        n_val = min(max(1, round(val_fraction * len(self))), len(self) - 1)
         order = np.random.default_rng([seed, 1]).permutation(len(self))
-        return self.subset(np.sort(order[n_val:])), self.subset(np.sort(order[:n_val]))
+        chosen = np.zeros(len(self), dtype=bool)
+        for start, stop in self.ranges.values():
+            rows = order[(self.rows[order] >= start) & (self.rows[order] < stop)]
+            chosen[rows[: round(val_fraction * len(rows))]] = True
+        if not chosen.any() or chosen.all():
+            chosen[:] = np.arange(len(self)) == order[0]
+        return self.subset(np.flatnonzero(~chosen)), self.subset(np.flatnonzero(chosen))
 
     def batches(
         self, *, batch_size: int, seed: int | None = None, epoch: int = 0, start: int = 0
