@@ -153,6 +153,7 @@ class Extra(Strict):
     """More rigour, on raw values with LR only, where it costs next to nothing."""
 
     seeds: Annotated[list[Natural], Unique] = Field(default=[])
+    n_train: Annotated[list[TrainSize], Unique] = Field(default=["all"])
     hold_out_all: bool = False
     null_contrasts: bool = False
     fidelity: Annotated[list[Literal["paper", "released"]], Unique] = Field(default=[])

@@ -117,8 +117,12 @@ def test_paper_and_release_have_the_released_encoder():
 
 def test_real_root_keeps_every_downstream_cell_for_held_out_libraries():
     profile = load_profile(PROFILES["real_root"])
-    assert profile.data.max_cells.of("downstream") is None and profile.data.max_cells.of("pretraining") == 600
-    assert len(profile.evaluation.extra.seeds) == 10 and profile.evaluation.extra.hold_out_all
+    assert profile.data.max_cells.of("downstream") is None and profile.data.max_cells.of("pretraining") == 300
+    assert (
+        len(profile.evaluation.extra.seeds) == 10
+        and profile.evaluation.extra.n_train == ["all"]
+        and profile.evaluation.extra.hold_out_all
+    )
     assert profile.preprocessing.feature_set == "union" and profile.preprocessing.n_vocabulary is None
 
 
