@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, suggest
+from .errors import ChapterError, InputError, suggest
 from .files import atomic_path, hash_of
 from .profiles import FEATURES, HEADS, TissueGrid, parse_task
 from .tidy import check_executed, tidy
@@ -193,6 +193,8 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
     ------
     InputError
         Bad parameters, or bad input met inside the notebook.
+    ChapterError
+        Any other failure inside the notebook.
     """
     spec = get_chapter(chapter)
     params = validate(chapter, {**params, "profile": str(profile)})
@@ -201,7 +203,7 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
     out = Path(out) if out else default_output(spec, slug, params, workspace)
     notebook = select_cells(read_notebook(spec), index=slug == "index")
     started = time.monotonic()
-    executed = _execute(notebook, params)
+    executed = _execute(notebook, params, name=f"{chapter} {slug}")
     check_executed(executed, name=f"{chapter} {slug}")
     seconds = round(time.monotonic() - started, 1)
     facts = {"chapter": chapter, "run": slug, "parameters": params, "seconds": seconds}
@@ -244,9 +246,10 @@ def select_cells(notebook: NotebookNode, *, index: bool) -> NotebookNode:
     return notebook
 
 
-def _execute(notebook: NotebookNode, params: dict[str, Any]) -> NotebookNode:
+def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> NotebookNode:
     import nbformat
     import papermill as pm
+    from nbconvert.filters import strip_ansi
     from papermill.exceptions import PapermillExecutionError
 
     threads = str(params.get("threads", 1))
@@ -262,7 +265,8 @@ def _execute(notebook: NotebookNode, params: dict[str, Any]) -> NotebookNode:
         except PapermillExecutionError as error:
             if error.ename == "InputError":
                 raise InputError(error.evalue) from None
-            raise
+            message = f"{name}: a cell failed with {error.ename}: {error.evalue}"
+            raise ChapterError(message, strip_ansi("\n".join(error.traceback))) from None
         return nbformat.read(result, as_version=4)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import InputError
+from .errors import ChapterError, InputError
 
 app = typer.Typer(
     help="A paper one can open, rerun and teach from.",
@@ -117,9 +117,15 @@ def data_list(tissue: str | None = None, role: str | None = None) -> None:
 
 
 def main() -> None:
-    """Entry point: bad input ends with one line and status 2, never with a traceback."""
+    """Entry point: bad input ends with one line and status 2, never with a traceback.
+
+    A failure inside a notebook shows the notebook's own traceback and ends with status 1.
+    """
     try:
         app()
     except InputError as error:
         sys.stderr.write(f"scarafm: {error}\n")
         sys.exit(2)
+    except ChapterError as error:
+        sys.stderr.write(f"{error.traceback}\nscarafm: {error}\n")
+        sys.exit(1)

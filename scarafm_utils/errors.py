@@ -1,4 +1,4 @@
-"""The one exception for bad input."""
+"""What can go wrong: bad input, said in one line, and a failure inside a notebook."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,14 @@ class InputError(ValueError):
     The message is one line.  The command line prints it without a traceback and exits
     with status 2; in a notebook it is an ordinary exception.
     """
+
+
+class ChapterError(RuntimeError):
+    """A notebook failed for a reason that is not bad input; carries the notebook's traceback."""
+
+    def __init__(self, message: str, traceback: str = ""):
+        super().__init__(message)
+        self.traceback = traceback
 
 
 def suggest(name: str, allowed) -> str:

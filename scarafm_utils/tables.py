@@ -40,7 +40,8 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
         "n_genotypes": "# Genotypes", "n_replicates": "# Replicates", "n_cells": "# Cells (paper)",
         "cells_kept": "# Cells (here)", "samples": "# Libraries (here)",
     }  # fmt: skip
-    return rows[list(columns)].rename(columns=columns).fillna(ABSENT)
+    table = rows[list(columns)].rename(columns=columns).astype(object)
+    return table.where(table.notna(), ABSENT)
 
 
 def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:

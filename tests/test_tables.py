@@ -1,0 +1,103 @@
+"""Tables of pages: known answers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scarafm_utils import tables
+from scarafm_utils.errors import InputError
+from scarafm_utils.workspace import Workspace, open_workspace
+
+
+def row(**values):
+    base = {
+        "tissue": "leaf", "task": "random:A", "protocol": "random", "train_dataset": "A", "test_dataset": "A",
+        "label": "stress", "held_out": "", "representation": "raw", "head": "LR", "n_train": "all", "seed": 0,
+        "fidelity": "paper", "n_test": 100, "auroc": 0.9, "auroc_low": 0.85, "auroc_high": 0.95, "auroc_hard": 0.8,
+        "auprc": 0.9, "balanced_accuracy": 0.8, "mcc": 0.6, "brier": 0.1, "ece": 0.05, "reason": "",
+    }  # fmt: skip
+    return {**base, **values}
+
+
+def test_protocol_means_weigh_each_task_the_same():
+    results = pd.DataFrame([
+        row(auroc=0.9, auroc_hard=0.8),
+        row(auroc=0.7, auroc_hard=0.6, head="XGB"),
+        row(auroc=0.6, auroc_hard=0.5, task="random:B", train_dataset="B"),
+        row(auroc=0.1, auroc_hard=0.1, n_train="100"),
+        row(auroc=0.1, auroc_hard=0.1, representation="depth"),
+        row(auroc=0.1, auroc_hard=0.1, fidelity="released"),
+    ])  # fmt: skip
+    means = tables.protocol_means(results)
+    assert means.loc["random", ["auroc", "auroc_hard"]].tolist() == pytest.approx([0.7, 0.6])
+    assert means.loc["random", "n_tasks"] == 2
+    assert np.isnan(means.loc["cross", "auroc"]) and means.loc["cross", "n_tasks"] == 0
+
+
+def test_the_drop_averages_held_out_units_not_rows():
+    held = {"protocol": "replicate", "task": "replicate:A"}
+    results = pd.DataFrame([
+        row(auroc=0.9, auroc_hard=0.8),
+        row(auroc=0.7, auroc_hard=0.7, held_out="r1", **held),
+        row(auroc=0.7, auroc_hard=0.7, held_out="r1", seed=1, **held),
+        row(auroc=0.5, auroc_hard=0.5, held_out="r2", **held),
+        row(auroc=0.2, task="random:B", train_dataset="B"),
+    ])  # fmt: skip
+    table = tables.drop_table(results)
+    assert table["data set"].tolist() == ["A"]
+    assert table["held-out units"].item() == 2
+    assert table["drop (points)"].item() == pytest.approx(30)
+    assert table["drop from hard labels (points)"].item() == pytest.approx(20)
+
+
+def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
+    results = pd.DataFrame([
+        row(auroc=0.6, n_train="100"), row(auroc=0.7, n_train="200"), row(auroc=0.9),
+        row(auroc=np.nan, n_train="100", representation="WM"), row(auroc=0.9, representation="WM"),
+    ])  # fmt: skip
+    gain = tables.gain_table(results)
+    assert gain["raw"].item() == pytest.approx(30)
+    assert np.isnan(gain["WM"].item())
+
+
+def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
+    results = pd.DataFrame([row(auroc=np.nan, auroc_hard=np.nan, reason="5,000 of 320 cells"), row()])
+    table = tables.result_table(results)
+    assert table.loc[0, "auroc"] == "" and table.loc[0, "reason"] == "5,000 of 320 cells"
+    assert table.loc[1, "auroc"] == 0.9
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """A demo workspace whose report knows two leaf data sets and one of root."""
+    opened = open_workspace("demo")
+    workspace = Workspace(opened.profile, opened.manifest, tmp_path)
+    workspace.tables_dir.mkdir()
+    for tissue, names in {"leaf": ["ERP132245", "DRP009643"], "root": ["SRP182008"]}.items():
+        report = pd.DataFrame({"dataset": names, "cells_kept": 10, "samples": 2})
+        report.to_csv(workspace.tables_dir / f"preprocessing-{tissue}.csv", index=False)
+    return workspace
+
+
+def test_supplementary_table_1_shows_the_papers_numbers_and_a_dash_for_what_was_not_read(reported):
+    table = tables.supplementary_table_1(reported).set_index("Dataset ID")
+    assert len(table) == 9
+    assert table.loc["ERP132245", "# Cells (paper)"] == 2018 and table.loc["ERP132245", "# Cells (here)"] == 10
+    assert table.loc["GSE226826", "# Cells (here)"] == tables.ABSENT
+    assert table.loc["GSE273033", "# Replicates"] == 2
+
+
+def test_supplementary_table_2_adds_up_to_the_papers_totals(reported):
+    table = tables.supplementary_table_2(reported)
+    totals = table[table["Dataset ID"] == "Total"].set_index("Tissue")
+    assert totals["# Cells (paper)"].to_dict() == {"leaf": 833_630, "root": 877_551}
+    assert totals["# Cells (here)"].to_dict() == {"leaf": 10, "root": 10}
+    assert len(table) == 22 + 2
+
+
+def test_a_missing_report_says_what_to_run(tmp_path):
+    opened = open_workspace("demo")
+    with pytest.raises(InputError, match="run the chapter 'preprocessing' first"):
+        tables.read_report(Workspace(opened.profile, opened.manifest, tmp_path))
