@@ -155,3 +155,14 @@ def legend_row(figure: PageFigure, handles: list, *, top: float = 0.06, columns:
         handletextpad=0.5,
         borderaxespad=0,
     )
+
+
+def empty_figure(text: str, *, simulated: bool = False) -> PageFigure:
+    """A frame with a sentence in it, where a profile holds no results at all for a figure."""
+    figure = PageFigure(PAGE_WIDTH, 1.1)
+    ax = figure.panel(0.1, 0.1, PAGE_WIDTH - 0.2, 0.7)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, linestyle=(0, (4, 3)), color="#9A9A9A")
+    ax.text(0.5, 0.5, f"n/a: {text}", ha="center", va="center", color=GREY, gid="missing|all")
+    return mark_simulated(figure, simulated)

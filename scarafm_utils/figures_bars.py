@@ -16,6 +16,7 @@ from .figure_style import (
     PROTOCOLS,
     PageFigure,
     chance_and_ceiling,
+    empty_figure,
     legend_row,
     mark_simulated,
     styled,
@@ -46,17 +47,12 @@ class TaskLabel:
         return name if self.label in ("stress", "") else f"{name}\n{self.label.replace('_', ' ')}"
 
 
-def blank(column: pd.Series) -> pd.Series:
-    """True where a text column of a tidy table holds nothing."""
-    return column.isna() | column.astype(str).isin(["", "nan", "None"])
-
-
 def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):
     """The rows behind the paper's figures: one for each task, label, head, representation and n_train.
 
-    Rows of controls and of ``fidelity: released`` are left out.  Where a task was repeated (other
-    replicates held out, other seeds) the first run stands: the one without a named held-out
-    replicate, then the lowest seed, then the first in the table.
+    Rows of controls and of another `fidelity` than ``paper`` are left out.  Where a task was repeated
+    (other replicates held out, other seeds) the repetition that covers most bars stands; of equals
+    the one without a named held-out replicate, then the lowest seed, then the first in the table.
 
     Parameters
     ----------
@@ -65,19 +61,28 @@ def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str
     n_train
         Which training size; None keeps every one.
     """
-    rows = results.copy()
-    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
-    rows["n_train"] = rows["n_train"].astype(str)
+    rows = with_text_keys(results)
     known = [pair in SLOTS for pair in zip(rows["head"], rows["representation"], strict=True)]
     rows = rows[known]
     for column, wanted in (("tissue", tissue), ("fidelity", "paper"), ("n_train", n_train)):
         if wanted is not None and column in rows:
             rows = rows[rows[column] == str(wanted)]
-    rows = rows.assign(
-        _extra=~blank(rows["held_out"]) if "held_out" in rows else False,
-        _seed=rows.get("seed", 0),
-    ).sort_values(["_extra", "_seed"], kind="stable")
-    return rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
+    run = ["task", "label", "held_out", "seed"]
+    rows = rows.assign(_bar=rows["head"] + rows["representation"])
+    rows["_covered"] = rows.groupby(run)["_bar"].transform("nunique")
+    rows = rows.assign(_named=rows["held_out"] != "", _covered=-rows["_covered"])
+    rows = rows.sort_values(["_covered", "_named", "seed"], kind="stable")
+    rows = rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
+    return rows.drop(columns=["_bar", "_covered", "_named"])
+
+
+def with_text_keys(results: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which label, held_out and n_train are text (empty = none) and a seed is always there."""
+    rows = results.copy()
+    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
+    held_out = rows["held_out"].fillna("").astype(str) if "held_out" in rows else ""
+    rows = rows.assign(held_out=held_out, seed=rows.get("seed", 0))
+    return rows.assign(n_train=rows["n_train"].astype(str).str.removesuffix(".0"))
 
 
 def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
@@ -90,12 +95,6 @@ def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
         if len(means):
             order[protocol] = [TaskLabel(*key) for key in means.index]
     return order
-
-
-def _need(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    if rows.empty:
-        raise InputError(f"figure: the results hold no row for {what}. Run its tasks first.")
-    return rows
 
 
 def _na_mark(ax, x: float, key: str, *, size: float = 6.0) -> None:
@@ -204,6 +203,17 @@ def bars_figure(
     return mark_simulated(figure, simulated)
 
 
+def _tissue_figure(results: pd.DataFrame, tissue: str, n_train: str | int, simulated: bool) -> PageFigure:
+    rows = paper_rows(results, tissue=tissue, n_train=None)
+    if rows.empty:
+        return empty_figure(f"no results for {tissue} tissue", simulated=simulated)
+    chosen = rows[rows["n_train"] == str(n_train)]
+    if chosen.empty:
+        found = ", ".join(rows["n_train"].unique())
+        raise InputError(f"{tissue}: no result with n_train {n_train} (found: {found}). Choose one of these.")
+    return bars_figure(chosen, simulated=simulated)
+
+
 @styled
 def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
     """Figure 2: stress classification in leaf data sets, one panel per protocol.
@@ -215,7 +225,8 @@ def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated:
     Parameters
     ----------
     results
-        Tidy results (``tables/results.csv``); rows of other tissues and controls are left out.
+        Tidy results (``tables/results.csv``); rows of other tissues and controls are left out.  Without
+        any leaf row the figure is a frame that says so.
     n_train
         Training size shown; the paper's bars use all training cells.
     simulated
@@ -224,17 +235,15 @@ def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated:
     Raises
     ------
     InputError
-        If the results hold no leaf row of this training size.
+        If there are leaf results, but none of this training size.
     """
-    rows = _need(paper_rows(results, tissue="leaf", n_train=n_train), f"tissue leaf, n_train {n_train}")
-    return bars_figure(rows, simulated=simulated)
+    return _tissue_figure(results, "leaf", n_train, simulated)
 
 
 @styled
 def root_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
     """Supplementary Figure 1: the bars of `leaf_figure` for root data sets, random and replicate."""
-    rows = _need(paper_rows(results, tissue="root", n_train=n_train), f"tissue root, n_train {n_train}")
-    return bars_figure(rows, simulated=simulated)
+    return _tissue_figure(results, "root", n_train, simulated)
 
 
 @styled
@@ -243,18 +252,23 @@ def task_figure(
 ) -> PageFigure:
     """One group of bars of Figure 2 or Supplementary Figure 1, drawn large.
 
-    `results` holds one task.  `n_train` None takes all training cells, or the largest size there is.
+    `results` holds one task.  `n_train` None takes all training cells, or the largest size there is.  A
+    run of controls only leaves every bar of the paper missing.
 
     Raises
     ------
     InputError
         If the table is empty or holds more than one task.
     """
-    rows = _need(paper_rows(results, n_train=None), "a task")
-    if rows["task"].nunique() != 1:
-        names = ", ".join(sorted(rows["task"].unique())[:3])
-        raise InputError(f"task_figure: one task expected, found {rows['task'].nunique()} ({names}, …).")
+    if results["task"].nunique() != 1:
+        names = ", ".join(sorted(results["task"].unique())[:3])
+        raise InputError(f"task_figure: one task expected, found {results['task'].nunique()} ({names}).")
+    rows = paper_rows(results, n_train=None)
+    if rows.empty:
+        blank = results.head(1).assign(representation="raw", head="LR", auroc=float("nan"), fidelity="paper")
+        rows = paper_rows(blank, n_train=None)
     sizes = list(rows["n_train"].unique())
-    largest = "all" if "all" in sizes else max(sizes, key=int)
-    chosen = _need(rows[rows["n_train"] == str(n_train or largest)], f"n_train {n_train}")
-    return bars_figure(chosen, simulated=simulated, height=2.4, least=1)
+    wanted = str(n_train or ("all" if "all" in sizes else max(sizes, key=int)))
+    if wanted not in sizes:
+        raise InputError(f"task_figure: no result with n_train {n_train} (found: {', '.join(sizes)}).")
+    return bars_figure(rows[rows["n_train"] == wanted], simulated=simulated, height=2.4, least=1)

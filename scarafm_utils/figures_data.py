@@ -71,6 +71,14 @@ def loss_figure(history: pd.DataFrame, *, simulated: bool = False) -> PageFigure
     return mark_simulated(figure, simulated)
 
 
+#: Baselines that `pretrain_tissue` writes, in words.
+BASELINE_WORDS = {
+    "baseline_commonest": "guess: commonest bin",
+    "baseline_gene": "guess: commonest bin of the gene",
+    "baseline_cell": "guess: commonest visible bin of the cell",
+}
+
+
 def baseline_columns(history: pd.DataFrame) -> list[str]:
     """Columns of a history that hold the accuracy of a baseline: numeric, named ``baseline…``."""
     numeric = history.select_dtypes("number").columns
@@ -79,16 +87,28 @@ def baseline_columns(history: pd.DataFrame) -> list[str]:
 
 def _readable(column: str) -> str:
     words = column.replace("baseline", "").replace("_", " ").replace(":", " ").split()
-    return "baseline: " + " ".join(words)
+    return BASELINE_WORDS.get(column, "guess: " + " ".join(words))
+
+
+def _accuracy_lines(part: pd.DataFrame) -> dict[str, dict]:
+    """How each column of accuracies is drawn: the encoder, the encoder on hard tokens, each baseline."""
+    lines = {"val_accuracy": {"color": VALIDATION, "marker": "s", "label": "encoder"}}
+    if "val_accuracy_hard" in part:
+        hollow = {
+            "markerfacecolor": "white",
+            "linestyle": "--",
+            "label": "encoder, where the last guess is wrong",
+        }
+        lines["val_accuracy_hard"] = {"color": VALIDATION, "marker": "s", **hollow}
+    for i, column in enumerate(baseline_columns(part)):
+        colour, dashes, marker = BASELINES[i % len(BASELINES)]
+        lines[column] = {"color": colour, "linestyle": dashes, "marker": marker, "label": _readable(column)}
+    return lines
 
 
 def _draw_accuracy(ax, part: pd.DataFrame) -> None:
-    line = {"color": VALIDATION, "marker": "s", "markersize": 4.5}
-    ax.plot(part["epoch"], part["val_accuracy"], label="encoder", gid="val_accuracy", **line)
-    for i, column in enumerate(baseline_columns(part)):
-        colour, dashes, marker = BASELINES[i % len(BASELINES)]
-        style = {"color": colour, "linestyle": dashes, "marker": marker, "markersize": 3.5}
-        ax.plot(part["epoch"], part[column], label=_readable(column), gid=column, **style)
+    for column, style in _accuracy_lines(part).items():
+        ax.plot(part["epoch"], part[column], markersize=4, gid=column, **style)
     ax.set(ylim=(0, 1.02), ylabel="accuracy on hidden tokens")
     _whole_epochs(ax)
 
@@ -97,18 +117,18 @@ def _draw_accuracy(ax, part: pd.DataFrame) -> None:
 def accuracy_figure(history: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     """Accuracy on hidden tokens by epoch, beside every baseline that the history holds.
 
-    `history` has `epoch`, `val_accuracy`, optionally `tissue` and numeric columns named ``baseline…``.
-    The baselines matter: the commonest visible bin of the same cell already guesses most hidden bins.
+    `history` has `epoch`, `val_accuracy`, optionally `val_accuracy_hard` (on the tokens that differ from
+    the last baseline), `tissue`, and numeric columns named ``baseline…``.  The baselines matter: the
+    commonest visible bin of the same cell already guesses most hidden bins.
     """
     _require(history, ("epoch", "val_accuracy"), "accuracy_figure")
     parts = _by_tissue(history)
-    n_lines = 1 + len(baseline_columns(history))
-    rows = -(-n_lines // 3)
+    rows = -(-len(_accuracy_lines(history)) // 2)
     figure = PageFigure(PAGE_WIDTH, 3.0 + 0.2 * rows)
     axes = _panels(figure, list(parts), top=0.35 + 0.2 * rows, height=2.0)
     for ax, part in zip(axes, parts.values(), strict=True):
         _draw_accuracy(ax, part)
-    legend_row(figure, ax.get_legend_handles_labels()[0], columns=min(3, n_lines))
+    legend_row(figure, ax.get_legend_handles_labels()[0], columns=2)
     return mark_simulated(figure, simulated)
 
 

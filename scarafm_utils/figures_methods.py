@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .figure_style import GREY, PAGE_WIDTH, PROTOCOLS, PageFigure, styled
@@ -162,8 +163,8 @@ def _block(ax, x: float, y: float, width: float, text: str, *, fill: str = "whit
 def _attention_name(config: dict) -> str:
     if config.get("attention", "performer") == "softmax":
         return "softmax attention"
-    features = config.get("nb_features")
-    return f"FAVOR+ attention\n{features} random features" if features else "FAVOR+ attention"
+    features = config.get("nb_features") or int(config["dim_head"] * math.log(config["dim_head"]))
+    return f"FAVOR+ attention\n{features} random features"
 
 
 def _draw_inputs(ax, config: dict) -> None:
@@ -221,8 +222,9 @@ def architecture_figure(config: dict) -> PageFigure:
     Parameters
     ----------
     config
-        `dim`, `depth`, `heads`, `dim_head`; optional `n_bins`, `nb_features`, `attention`, `gene_emb`, and
-        `n_genes` (vocabulary size).  The paper draws no such figure; scBERT's shape is described in its text.
+        `dim`, `depth`, `heads`, `dim_head`; optional `n_bins`, `attention`, `gene_emb`, `n_genes`
+        (vocabulary size) and `nb_features` (without it the model's own default is shown).  The paper
+        draws no such figure; scBERT's shape is described in its text.
     """
     figure, ax = _canvas(PAGE_WIDTH, 3.1)
     _draw_inputs(ax, config)

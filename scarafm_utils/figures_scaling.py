@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import InputError
 from .figure_style import (
     COLOURS,
     GREY,
@@ -15,6 +14,7 @@ from .figure_style import (
     PROTOCOLS,
     PageFigure,
     chance_and_ceiling,
+    empty_figure,
     legend_row,
     mark_simulated,
     styled,
@@ -160,15 +160,11 @@ def scaling_figure(results: pd.DataFrame, *, tissue: str, simulated: bool = Fals
     the horizontal axis is logarithmic, each representation has one marked line with its interval.
     'all' stands at its true number of cells where the table has `n_train_cells`, else on its own tick.
     The released scripts cannot draw Supplementary Figure 3: their root runs exist for all cells only.
-
-    Raises
-    ------
-    InputError
-        If the results hold no row of this tissue.
+    Without any row of this tissue the figure is a frame that says so.
     """
     rows = paper_rows(results, tissue=tissue, n_train=None)
     if rows.empty:
-        raise InputError(f"scaling_figure: the results hold no row for tissue {tissue}. Run its tasks first.")
+        return empty_figure(f"no results for {tissue} tissue", simulated=simulated)
     rows = _place_sizes(rows)
     given = sorted({n for n in rows["n_train"] if n != "all"}, key=int)
     sizes = {n: float(n) for n in given}

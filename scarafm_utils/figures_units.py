@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .figure_style import (
     GREY,
+    NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -18,95 +19,135 @@ from .figure_style import (
     spread,
     styled,
 )
-from .figures_bars import TaskLabel, blank
+from .figures_bars import TaskLabel, with_text_keys
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def _heldout_rows(results: pd.DataFrame) -> pd.DataFrame:
-    """Raw values and LR on all training cells: runs with a named held-out replicate, and random splits.
+#: What a mark of `heldout_figure` says: colour and marker as elsewhere, hollow = same test cells.
+KINDS = {
+    "random": ("random split", "random", True),
+    "replicate": ("replicate held out", "replicate", True),
+    "cross": ("another study", "cross", True),
+    "matched": ("random split, same test cells", "random", False),
+}
 
-    The first seed stands.  Where no run names what it held out, the replicate task itself stands in.
-    """
-    rows = results.assign(n_train=results["n_train"].astype(str))
-    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
-    rows["held_out"] = rows["held_out"].where(~blank(rows["held_out"]), "").astype(str)
-    wanted = {"representation": "raw", "head": "LR", "n_train": "all", "fidelity": "paper"}
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value] if column in rows else rows
-    rows = rows.sort_values("seed", kind="stable") if "seed" in rows else rows
-    rows = rows.drop_duplicates(["task", "label", "held_out"])
+
+def _one_model(results: pd.DataFrame) -> pd.DataFrame:
+    """Rows of raw values with LR on all training cells, or else of the first model of the table."""
+    rows = with_text_keys(results)
+    rows = rows.assign(fidelity=rows.get("fidelity", "paper"))
+    rows = rows[rows["fidelity"].isin(["paper", "matched"])]
+    raw = rows[(rows["representation"] == "raw") & (rows["head"] == "LR")]
+    rows = raw if len(raw) else rows
+    for column in ("representation", "head"):
+        rows = rows[rows[column] == rows[column].iloc[0]] if len(rows) else rows
+    sizes = set(rows["n_train"])
+    largest = "all" if "all" in sizes else max(sizes, key=int, default="all")
+    return rows[rows["n_train"] == largest].sort_values("seed", kind="stable")
+
+
+def _line_name(row) -> str:
+    if row["protocol"] == "cross":
+        return f"tested on {row['test_dataset']}"
+    if row["held_out"]:
+        return f"{row['held_out']} held out"
+    return "random split" if row["protocol"] == "random" else "first replicate held out"
+
+
+def _heldout_lines(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add `group` (training data set and label), `line` (what was tested) and `kind`; sort for drawing."""
     named = rows["held_out"].ne("").groupby([rows["task"], rows["label"]]).transform("any")
-    shown = rows["protocol"].isin(["random", "replicate"]) & (rows["held_out"].ne("") | ~named)
-    return rows[shown]
+    rows = rows[(rows["protocol"] != "replicate") | rows["held_out"].ne("") | ~named]
+    labels = zip(rows["train_dataset"], rows["label"], strict=True)
+    rows = rows.assign(
+        group=[TaskLabel(f"random:{name}", label).title.replace("\n", ", ") for name, label in labels],
+        line=[_line_name(row) for _, row in rows.iterrows()],
+        kind=rows["protocol"].mask(rows["fidelity"] == "matched", "matched"),
+    )
+    order = {"random": 0, "replicate": 1, "cross": 2, "matched": 3}
+    rows = rows.assign(_kind=rows["kind"].map(order)).sort_values(["group", "_kind"], kind="stable")
+    return rows.drop(columns="_kind")
 
 
-def _dot(ax, row, y: float, *, protocol: str) -> None:
-    """A value with its interval; a hollow diamond for the random split, 'n/a' where there is none."""
-    value = float(row["auroc"])
-    if value != value:
-        ax.text(0.51, y, "n/a", ha="left", va="center", fontsize=8, color=GREY, gid="missing")
-        return
-    low, high = float(row.get("auroc_low", float("nan"))), float(row.get("auroc_high", float("nan")))
-    colour = PROTOCOL_COLOURS[protocol]
-    if low == low and high == high:
-        ax.plot([low, high], [y, y], color=colour, linewidth=1.2)
-    face = colour if protocol == "replicate" else "white"
-    marker = "s" if protocol == "replicate" else "D"
-    style = {"markerfacecolor": face, "markeredgecolor": colour, "markeredgewidth": 1.3, "markersize": 6.5}
-    ax.plot(value, y, marker=marker, gid=f"dot|{protocol}", linestyle="none", **style)
+def _draw_unit(ax, rows: pd.DataFrame, y: float) -> None:
+    """All runs on one line: a mark per seed, the interval of the first one of each kind."""
+    if rows["auroc"].isna().all():
+        where = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center", "gid": "missing"}
+        ax.text(0.01, y, "n/a", fontsize=8, color=GREY, **where)
+    for kind, part in rows[rows["auroc"].notna()].groupby("kind", sort=False):
+        _, protocol, filled = KINDS[kind]
+        colour = PROTOCOL_COLOURS[protocol]
+        if {"auroc_low", "auroc_high"} <= set(part):
+            ax.hlines(y, part["auroc_low"].iloc[0], part["auroc_high"].iloc[0], color=colour, linewidth=1.2)
+        style = {"markerfacecolor": colour if filled else "white", "markeredgecolor": colour}
+        marks = {"marker": PROTOCOL_MARKERS[protocol], "markersize": 6, "markeredgewidth": 1.3, "alpha": 0.85}
+        ax.plot(part["auroc"], [y] * len(part), linestyle="none", gid=f"dot|{kind}", **style, **marks)
 
 
-def _heldout_lines(rows: pd.DataFrame) -> list[tuple[str, str, str, object]]:
-    """(group, line, protocol, row) from top to bottom: each data set's random split, then each replicate."""
-    lines = []
-    held = rows[rows["protocol"] == "replicate"]
-    for dataset, label in dict.fromkeys(map(tuple, held[["train_dataset", "label"]].to_numpy())):
-        group = TaskLabel(f"replicate:{dataset}", label).title.replace("\n", ", ")
-        same = rows[(rows["train_dataset"] == dataset) & (rows["label"] == label)]
-        for _, row in same[same["protocol"] == "random"].iterrows():
-            lines.append((group, "random split", "random", row))
-        for _, row in same[same["protocol"] == "replicate"].iterrows():
-            lines.append((group, f"{row['held_out'] or 'first replicate'} held out", "replicate", row))
-    return lines
+def _unit_handles(kinds: set[str]) -> list:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for text, protocol, filled in (KINDS[kind] for kind in KINDS if kind in kinds):
+        colour = PROTOCOL_COLOURS[protocol]
+        face = {
+            "markerfacecolor": colour if filled else "white",
+            "markeredgecolor": colour,
+            "markersize": 6.5,
+        }
+        marker = PROTOCOL_MARKERS[protocol]
+        handles.append(Line2D([], [], linestyle="none", marker=marker, label=text, **face))
+    return handles
+
+
+def _draw_groups(ax, rows: pd.DataFrame) -> None:
+    """Lines from top to bottom under the name of their group; ticks name the lines."""
+    y, ticks = 0.0, {}
+    for group, members in rows.groupby("group", sort=False):
+        where = {"ha": "right", "fontweight": "bold", "transform": ax.get_yaxis_transform()}
+        ax.text(-0.01, y + 0.35, group, gid="task", **where)
+        y += 1.3
+        for line, runs in members.groupby("line", sort=False):
+            _draw_unit(ax, runs, y)
+            ticks[y] = line
+            y += 1
+    ax.set_yticks(list(ticks), list(ticks.values()))
+    ax.set_ylim(y - 0.4, -0.5)
 
 
 @styled
 def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
-    """AUROC of LR on raw values with each replicate held out in turn, beside the random split.
+    """AUROC of LR on raw values for each held-out unit and seed, beside the random split.
 
-    The paper holds out the first replicate only.  The unit is the replicate: whiskers are bootstrap
-    intervals over cells, conditional on this model and these libraries, and much narrower than what
-    another library would show.
+    The paper holds out the first replicate only and has one seed.  The unit is the replicate: whiskers
+    are bootstrap intervals over cells of the first seed, conditional on this model and these libraries,
+    and much narrower than what another library would show.  Rows of ``fidelity: matched`` (trained by a
+    random split, tested on the cells of the held-out unit) are the hollow marks on its line.  A table
+    without LR on raw values shows its first model instead.
 
     Raises
     ------
     InputError
-        If no replicate was held out.
+        If the table has no row.
     """
-    lines = _heldout_lines(_heldout_rows(results))
-    if not lines:
-        raise InputError(
-            "heldout_figure: no replicate was held out with raw values and LR. Run a replicate task."
-        )
-    groups = list(dict.fromkeys(group for group, *_ in lines))
-    height = 0.27 * len(lines) + 0.35 * len(groups)
-    figure = PageFigure(PAGE_WIDTH, height + 1.0)
-    ax = figure.panel(2.0, 0.25, PAGE_WIDTH - 2.2, height)
-    y, ticks = 0.0, {}
-    for i, (group, line, protocol, row) in enumerate(lines):
-        if i == 0 or group != lines[i - 1][0]:
-            ax.text(-0.01, y + 0.35, group, ha="right", fontweight="bold", transform=ax.get_yaxis_transform())
-            y += 1.3
-        _dot(ax, row, y, protocol=protocol)
-        ticks[y] = line
-        y += 1
+    rows = _heldout_lines(_one_model(results))
+    if rows.empty:
+        raise InputError("heldout_figure: the table has no row. Run a task first.")
+    n_lines, n_groups = len(rows[["group", "line"]].drop_duplicates()), rows["group"].nunique()
+    height = 0.27 * (n_lines + 1.3 * n_groups)
+    figure = PageFigure(PAGE_WIDTH, height + 1.2)
+    ax = figure.panel(2.2, 0.45, PAGE_WIDTH - 2.4, height)
+    _draw_groups(ax, rows)
     chance_and_ceiling(ax, vertical=True)
-    ax.set_yticks(list(ticks), list(ticks.values()))
-    ax.set(ylim=(y - 0.4, -0.5), xlabel="AUROC (raw values, LR, all training cells)")
+    first = rows.iloc[0]
+    model = f"{NAMES.get(first['representation'], first['representation'])}, {first['head']}"
+    cells = "all training cells" if first["n_train"] == "all" else f"{first['n_train']} training cells"
+    ax.set_xlabel(f"AUROC ({model}, {cells})")
     ax.set_xlim(right=1.02)
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
+    legend_row(figure, _unit_handles(set(rows["kind"])))
     return mark_simulated(figure, simulated)
 
 

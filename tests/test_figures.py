@@ -67,7 +67,7 @@ def results(tasks=LEAF, *, tissue="leaf", seed=0) -> pd.DataFrame:
 def history(tissues=("leaf", "root")) -> pd.DataFrame:
     epochs = np.arange(1, 6)
     part = {"epoch": epochs, "train_loss": 2 / epochs, "val_loss": [1.9, 1.2, 1.0, 1.1, 1.3]}
-    accuracy = {"val_accuracy": 0.1 * epochs, "baseline_commonest_bin": 0.4, "baseline_of_the_cell": 0.7}
+    accuracy = {"val_accuracy": 0.1 * epochs, "baseline_commonest": 0.4, "baseline_of_the_cell": 0.7}
     return pd.concat([pd.DataFrame({"tissue": t, **part, **accuracy}) for t in tissues])
 
 
@@ -228,6 +228,9 @@ def test_repeats_do_not_move_a_bar():
         table[table["protocol"] == "replicate"].assign(held_out="R2", auroc=0.5),
         table.assign(fidelity="released", auroc=0.5),
         table.assign(tissue="root", auroc=0.5),
+        table[(table["representation"] == "raw") & (table["protocol"] == "replicate")].assign(
+            seed=-1, auroc=0.5
+        ),
     ]
     rows = paper_rows(pd.concat([*noise, table]), tissue="leaf")
     clean = paper_rows(table, tissue="leaf")
@@ -307,8 +310,8 @@ def test_gradient_runs_through_the_means_of_both_families():
         assert list(trends[family].get_ydata()) == pytest.approx(
             list(means[["random", "replicate", "cross"]])
         )
-    with pytest.raises(InputError, match="no row of GSE1 with n_train all"):
-        figures.protocol_gradient(table, dataset="GSE1")
+    nothing = figures.protocol_gradient(table, dataset="GSE1")
+    assert [t.get_text() for t in nothing.axes[0].texts] == ["n/a"] * 6
 
 
 def test_metric_figure_has_a_point_for_every_row_with_both_values():
@@ -326,21 +329,39 @@ def test_metric_figure_has_a_point_for_every_row_with_both_values():
 def test_held_out_replicates_each_have_a_dot_beside_the_random_split():
     table = held_out_results()
     figure = figures.heldout_figure(table)
-    dots = figure.findobj(lambda a: a.get_gid() == "dot|replicate")
-    assert [d.get_xdata()[0] for d in dots] == [0.61, 0.83]
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [
-        "random split",
-        "R1 held out",
-        "R2 held out",
-    ]
-    (random,) = figure.findobj(lambda a: a.get_gid() == "dot|random")
+    dots = with_gid(figure, "dot|replicate")
+    assert [list(d.get_xdata()) for d in dots] == [[0.61], [0.83]]
+    names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert names == ["random split", "R1 held out", "R2 held out"]
+    (random,) = with_gid(figure, "dot|random")
     raw = table.query(
         "representation == 'raw' and head == 'LR' and n_train == 'all' and protocol == 'random'"
     )
-    assert random.get_xdata()[0] == raw["auroc"].iloc[0]
+    assert list(random.get_xdata()) == list(raw["auroc"])
     table.loc[table["held_out"] == "R2", "auroc"] = np.nan
-    assert len(figures.heldout_figure(table).findobj(lambda a: a.get_gid() == "dot|replicate")) == 1
-    assert len(with_gid(figures.heldout_figure(table), "missing")) == 1
+    figure = figures.heldout_figure(table)
+    assert len(with_gid(figure, "dot|replicate")) == len(with_gid(figure, "missing")) == 1
+
+
+def test_seeds_and_matched_test_cells_stand_on_the_line_of_their_unit():
+    table = held_out_results()
+    second = table[table["held_out"] == "R2"]
+    matched = second.assign(fidelity="matched", protocol="random", task="random:GSE273033", auroc=0.93)
+    figure = figures.heldout_figure(pd.concat([table, second.assign(seed=1, auroc=0.7), matched]))
+    assert [list(d.get_xdata()) for d in with_gid(figure, "dot|replicate")] == [[0.61], [0.83, 0.7]]
+    (mark,) = with_gid(figure, "dot|matched")
+    assert list(mark.get_xdata()) == [0.93] and mark.get_markerfacecolor() == "white"
+    assert mark.get_ydata()[0] == with_gid(figure, "dot|replicate")[1].get_ydata()[0]
+    assert len(figure.axes[0].get_yticks()) == 3
+
+
+@pytest.mark.parametrize("task", ["random:ERP132245", "cross:GSE273033:ERP132245"])
+def test_held_out_figure_takes_any_task_and_any_model(task):
+    table = results([task])
+    wls = table[(table["representation"] == "WM") & (table["head"] == "XGB") & (table["n_train"] == "all")]
+    for rows in (table, wls):
+        assert len(figures.heldout_figure(rows).findobj(lambda a: str(a.get_gid()).startswith("dot|"))) == 1
+    assert "WM, XGB" in figures.heldout_figure(wls).axes[0].get_xlabel()
 
 
 def test_nulls_are_all_drawn_by_kind_and_protocol():
@@ -359,7 +380,7 @@ def test_loss_marks_the_best_epoch_and_accuracy_shows_every_baseline():
     figure = figures.accuracy_figure(history(["leaf"]))
     assert list(with_gid(figure, "val_accuracy")[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert legend == ["encoder", "baseline: commonest bin", "baseline: of the cell"]
+    assert legend == ["encoder", "guess: commonest bin", "guess: of the cell"]
     assert [
         t.get_text()
         for t in figures.accuracy_figure(history()[["epoch", "val_accuracy"]]).legends[0].get_texts()
@@ -469,16 +490,25 @@ def test_no_figure_is_left_with_pyplot_and_no_setting_changes():
     assert not _pylab_helpers.Gcf.figs
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: figures.leaf_figure(results(ROOT, tissue="root")),
-        lambda: figures.root_figure(results()),
-        lambda: figures.leaf_figure(results(), n_train=7),
-        lambda: figures.scaling_figure(results(), tissue="root"),
-        lambda: figures.heldout_figure(results(LEAF[:1])),
-    ],
-)
-def test_nothing_to_draw_is_an_error_that_says_what_to_run(draw):
-    with pytest.raises(InputError, match=r"Run (its|a replicate) task"):
-        draw()
+def test_a_profile_without_a_tissue_gets_a_frame_that_says_so():
+    for figure in (
+        figures.root_figure(results(), simulated=True),
+        figures.scaling_figure(results(), tissue="root", simulated=True),
+    ):
+        assert [t.get_text() for t in figure.axes[0].texts] == ["n/a: no results for root tissue"]
+        assert with_gid(figure, "watermark")
+
+
+def test_a_training_size_that_was_not_run_is_refused_with_those_that_were():
+    with pytest.raises(InputError, match=r"leaf: no result with n_train 7 \(found: 50, 100, all\)"):
+        figures.leaf_figure(results(), n_train=7)
+    with pytest.raises(InputError, match="no result with n_train 7"):
+        figures.task_figure(results(LEAF[:1]), n_train=7)
+    with pytest.raises(InputError, match="no row"):
+        figures.heldout_figure(results().head(0))
+
+
+def test_a_run_of_controls_only_leaves_every_bar_of_the_paper_missing():
+    table = results(LEAF[:1])
+    figure = figures.task_figure(table[table["representation"] == "binned"])
+    assert len(artists(figure, "missing")) == 22 and not artists(figure, "bar")
