@@ -31,7 +31,7 @@ from .figure_style import (
     spread,
     styled,
 )
-from .figures_bars import leaf_figure, paper_rows, root_figure, task_figure
+from .figures_bars import fullest_size, leaf_figure, note_size, paper_rows, root_figure, task_figure
 from .figures_data import (
     accuracy_figure,
     hvg_overlap_figure,
@@ -116,7 +116,7 @@ def _gradient_handles() -> list:
 
 @styled
 def protocol_gradient(
-    results: pd.DataFrame, *, dataset: str, n_train: str | int = "all", simulated: bool = False
+    results: pd.DataFrame, *, dataset: str, n_train: str | int | None = None, simulated: bool = False
 ) -> PageFigure:
     """One data set through the three protocols: methods that conserve gene identity against summaries.
 
@@ -131,8 +131,10 @@ def protocol_gradient(
     dataset
         Training data set; with `cross` it is the source.  A protocol without a run of it shows n/a.
     """
-    rows = paper_rows(results, n_train=n_train)
+    rows = paper_rows(results, n_train=None)
     rows = rows[rows["train_dataset"] == dataset]
+    if len(rows):
+        rows = rows[rows["n_train"] == fullest_size(rows, n_train)]
     figure = PageFigure(PAGE_WIDTH, 3.9)
     ax = figure.panel(0.65, 0.75, PAGE_WIDTH - 0.8, 2.55)
     for family in FAMILIES:
@@ -143,6 +145,7 @@ def protocol_gradient(
     ax.set_xticks(range(3), PROTOCOLS.values())
     ax.set_title(f"trained on {dataset}", loc="left", fontweight="bold")
     legend_row(figure, _gradient_handles(), columns=5)
+    note_size(figure, rows["n_train"].iloc[0] if len(rows) else "all")
     return mark_simulated(figure, simulated)
 
 

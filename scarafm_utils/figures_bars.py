@@ -85,6 +85,26 @@ def with_text_keys(results: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(n_train=rows["n_train"].astype(str).str.removesuffix(".0"))
 
 
+def fullest_size(rows: pd.DataFrame, wanted: str | int | None = None) -> str:
+    """The training size to draw: `wanted`, or all cells, or, where few runs used all, the size of most runs.
+
+    Raises
+    ------
+    InputError
+        If `wanted` was not run.
+    """
+    counts = rows["auroc"].notna().groupby(rows["n_train"], sort=False).sum()
+    if wanted is not None and str(wanted) not in counts.index:
+        raise InputError(
+            f"no result with n_train {wanted} (found: {', '.join(counts.index)}). Choose one of these."
+        )
+    if wanted is not None:
+        return str(wanted)
+    if "all" in counts.index and 2 * counts["all"] >= counts.max():
+        return "all"
+    return max(counts.index, key=lambda n: (counts[n], int(n) if n != "all" else 0))
+
+
 def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
     """Tasks of each protocol, by mean AUROC from high to low; those without any value come last."""
     order = {}
@@ -200,22 +220,30 @@ def bars_figure(
             _draw_panel(ax, rows, protocol, tasks[protocol], height=height)
             left += width + 0.6
     legend_row(figure, _legend_handles())
+    note_size(figure, rows["n_train"].iloc[0])
     return mark_simulated(figure, simulated)
 
 
-def _tissue_figure(results: pd.DataFrame, tissue: str, n_train: str | int, simulated: bool) -> PageFigure:
+def note_size(figure: PageFigure, n_train: str) -> None:
+    """Say in the lower left corner how many cells trained, unless it is all of them."""
+    if n_train != "all":
+        height = figure.get_size_inches()[1]
+        figure.note(0.06, height - 0.04, f"{n_train} training cells", va="bottom", fontsize=8, gid="size")
+
+
+def _tissue_figure(
+    results: pd.DataFrame, tissue: str, n_train: str | int | None, simulated: bool
+) -> PageFigure:
     rows = paper_rows(results, tissue=tissue, n_train=None)
     if rows.empty:
         return empty_figure(f"no results for {tissue} tissue", simulated=simulated)
-    chosen = rows[rows["n_train"] == str(n_train)]
-    if chosen.empty:
-        found = ", ".join(rows["n_train"].unique())
-        raise InputError(f"{tissue}: no result with n_train {n_train} (found: {found}). Choose one of these.")
-    return bars_figure(chosen, simulated=simulated)
+    return bars_figure(rows[rows["n_train"] == fullest_size(rows, n_train)], simulated=simulated)
 
 
 @styled
-def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
+def leaf_figure(
+    results: pd.DataFrame, *, n_train: str | int | None = None, simulated: bool = False
+) -> PageFigure:
     """Figure 2: stress classification in leaf data sets, one panel per protocol.
 
     Data sets stand in the order of their mean AUROC, bars are grouped by head over a bracket, within a
@@ -228,7 +256,8 @@ def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated:
         Tidy results (``tables/results.csv``); rows of other tissues and controls are left out.  Without
         any leaf row the figure is a frame that says so.
     n_train
-        Training size shown; the paper's bars use all training cells.
+        Training size shown.  None: all training cells, as in the paper's bars; where fewer than half as
+        many results exist for all cells as for another size, that size, and the figure says which.
     simulated
         Write 'simulated cells' into the corner.
 
@@ -241,7 +270,9 @@ def leaf_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated:
 
 
 @styled
-def root_figure(results: pd.DataFrame, *, n_train: str | int = "all", simulated: bool = False) -> PageFigure:
+def root_figure(
+    results: pd.DataFrame, *, n_train: str | int | None = None, simulated: bool = False
+) -> PageFigure:
     """Supplementary Figure 1: the bars of `leaf_figure` for root data sets, random and replicate."""
     return _tissue_figure(results, "root", n_train, simulated)
 
@@ -252,8 +283,8 @@ def task_figure(
 ) -> PageFigure:
     """One group of bars of Figure 2 or Supplementary Figure 1, drawn large.
 
-    `results` holds one task.  `n_train` None takes all training cells, or the largest size there is.  A
-    run of controls only leaves every bar of the paper missing.
+    `results` holds one task; `n_train` as in `leaf_figure`.  A run of controls only leaves every bar of
+    the paper missing.
 
     Raises
     ------
@@ -267,8 +298,5 @@ def task_figure(
     if rows.empty:
         blank = results.head(1).assign(representation="raw", head="LR", auroc=float("nan"), fidelity="paper")
         rows = paper_rows(blank, n_train=None)
-    sizes = list(rows["n_train"].unique())
-    wanted = str(n_train or ("all" if "all" in sizes else max(sizes, key=int)))
-    if wanted not in sizes:
-        raise InputError(f"task_figure: no result with n_train {n_train} (found: {', '.join(sizes)}).")
-    return bars_figure(rows[rows["n_train"] == wanted], simulated=simulated, height=2.4, least=1)
+    chosen = rows[rows["n_train"] == fullest_size(rows, n_train)]
+    return bars_figure(chosen, simulated=simulated, height=2.4, least=1)

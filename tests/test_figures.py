@@ -500,12 +500,21 @@ def test_a_profile_without_a_tissue_gets_a_frame_that_says_so():
 
 
 def test_a_training_size_that_was_not_run_is_refused_with_those_that_were():
-    with pytest.raises(InputError, match=r"leaf: no result with n_train 7 \(found: 50, 100, all\)"):
+    with pytest.raises(InputError, match=r"no result with n_train 7 \(found: 50, 100, all\)"):
         figures.leaf_figure(results(), n_train=7)
     with pytest.raises(InputError, match="no result with n_train 7"):
         figures.task_figure(results(LEAF[:1]), n_train=7)
     with pytest.raises(InputError, match="no row"):
         figures.heldout_figure(results().head(0))
+
+
+def test_where_few_runs_used_all_cells_the_size_of_most_runs_is_shown_and_named():
+    table = results(ROOT, tissue="root")
+    few = (table["n_train"] != "all") | ((table["representation"] == "raw") & (table["head"] == "LR"))
+    figure = figures.root_figure(table[few])
+    assert [t.get_text() for t in with_gid(figure, "size")] == ["100 training cells"]
+    assert len(artists(figure, "bar")) == 22 * len(ROOT)
+    assert not with_gid(figures.root_figure(table), "size")
 
 
 def test_a_run_of_controls_only_leaves_every_bar_of_the_paper_missing():
