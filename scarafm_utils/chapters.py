@@ -9,6 +9,7 @@ cells tagged ``only-index`` to the canonical run; a reader who opens the noteboo
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -249,7 +250,6 @@ def select_cells(notebook: NotebookNode, *, index: bool) -> NotebookNode:
 def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> NotebookNode:
     import nbformat
     import papermill as pm
-    from nbconvert.filters import strip_ansi
     from papermill.exceptions import PapermillExecutionError
 
     threads = str(params.get("threads", 1))
@@ -266,7 +266,7 @@ def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> No
             if error.ename == "InputError":
                 raise InputError(error.evalue) from None
             message = f"{name}: a cell failed with {error.ename}: {error.evalue}"
-            raise ChapterError(message, strip_ansi("\n".join(error.traceback))) from None
+            raise ChapterError(message, re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))) from None
         return nbformat.read(result, as_version=4)
 
 
