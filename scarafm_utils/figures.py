@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .figure_rows import fullest_size, main_fidelity, paper_rows
 from .figure_style import (
     COLOURS,
     CONSERVING,
@@ -31,7 +32,7 @@ from .figure_style import (
     spread,
     styled,
 )
-from .figures_bars import fullest_size, leaf_figure, note_size, paper_rows, root_figure, task_figure
+from .figures_bars import leaf_figure, note_size, root_figure, task_figure
 from .figures_data import (
     accuracy_figure,
     hvg_overlap_figure,
@@ -159,15 +160,16 @@ def metric_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFigu
     """AUROC from scores against the same quantity from hard labels, one point per row of the table.
 
     The released figures use hard labels, where a moved threshold counts as lost ranking; the text says
-    AUROC.  Points on the line lose nothing.  Rows without both values are left out; every other row
-    counts, controls and all training sizes too, so choose rows before calling.
+    AUROC.  Points on the line lose nothing.  Rows without both values and rows of another `fidelity` than
+    the table's main one are left out; controls and all training sizes count.
 
     Raises
     ------
     InputError
         If no row has both values.
     """
-    rows = results[results["auroc"].notna() & results["auroc_hard"].notna()]
+    rows = main_fidelity(results)
+    rows = rows[rows["auroc"].notna() & rows["auroc_hard"].notna()]
     if rows.empty:
         raise InputError("metric_figure: no row has both auroc and auroc_hard. Run some tasks first.")
     figure = PageFigure(5.6, 5.9)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .figure_rows import SLOTS, TaskLabel, fullest_size, ordered_tasks, paper_rows
 from .figure_style import (
     COLOURS,
     GREY,
@@ -25,96 +25,7 @@ from .figure_style import (
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The bars of one task from left to right: 7 representations x 3 heads, then the CNN.
-POOLED = tuple(name for name in COLOURS if name != "CNN")
-SLOTS = {(head, name): 8.0 * h + i for h, head in enumerate(HEAD_COLUMNS) for i, name in enumerate(POOLED)}
-SLOTS["CNN", "CNN"] = 23.0
 TASK_WIDTH = 26.5
-
-
-@dataclass(frozen=True)
-class TaskLabel:
-    """One group of bars: a task and the label it predicts."""
-
-    task: str
-    label: str
-
-    @property
-    def title(self) -> str:
-        """Data set, or source and target on two lines; the label too where it is not stress."""
-        datasets = self.task.split(":")[1:]
-        name = "\n\N{RIGHTWARDS ARROW} ".join(datasets) or self.task
-        return name if self.label in ("stress", "") else f"{name}\n{self.label.replace('_', ' ')}"
-
-
-def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):
-    """The rows behind the paper's figures: one for each task, label, head, representation and n_train.
-
-    Rows of controls and of another `fidelity` than ``paper`` are left out.  Where a task was repeated
-    (other replicates held out, other seeds) the repetition that covers most bars stands; of equals
-    the one without a named held-out replicate, then the lowest seed, then the first in the table.
-
-    Parameters
-    ----------
-    results
-        Tidy results; ``held_out``, ``seed``, ``fidelity``, ``label`` and ``tissue`` may be absent.
-    n_train
-        Which training size; None keeps every one.
-    """
-    rows = with_text_keys(results)
-    known = [pair in SLOTS for pair in zip(rows["head"], rows["representation"], strict=True)]
-    rows = rows[known]
-    for column, wanted in (("tissue", tissue), ("fidelity", "paper"), ("n_train", n_train)):
-        if wanted is not None and column in rows:
-            rows = rows[rows[column] == str(wanted)]
-    run = ["task", "label", "held_out", "seed"]
-    rows = rows.assign(_bar=rows["head"] + rows["representation"])
-    rows["_covered"] = rows.groupby(run)["_bar"].transform("nunique")
-    rows = rows.assign(_named=rows["held_out"] != "", _covered=-rows["_covered"])
-    rows = rows.sort_values(["_covered", "_named", "seed"], kind="stable")
-    rows = rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
-    return rows.drop(columns=["_bar", "_covered", "_named"])
-
-
-def with_text_keys(results: pd.DataFrame) -> pd.DataFrame:
-    """A copy in which label, held_out and n_train are text (empty = none) and a seed is always there."""
-    rows = results.copy()
-    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
-    held_out = rows["held_out"].fillna("").astype(str) if "held_out" in rows else ""
-    rows = rows.assign(held_out=held_out, seed=rows.get("seed", 0))
-    return rows.assign(n_train=rows["n_train"].astype(str).str.removesuffix(".0"))
-
-
-def fullest_size(rows: pd.DataFrame, wanted: str | int | None = None) -> str:
-    """The training size to draw: `wanted`, or all cells, or, where few runs used all, the size of most runs.
-
-    Raises
-    ------
-    InputError
-        If `wanted` was not run.
-    """
-    counts = rows["auroc"].notna().groupby(rows["n_train"], sort=False).sum()
-    if wanted is not None and str(wanted) not in counts.index:
-        raise InputError(
-            f"no result with n_train {wanted} (found: {', '.join(counts.index)}). Choose one of these."
-        )
-    if wanted is not None:
-        return str(wanted)
-    if "all" in counts.index and 2 * counts["all"] >= counts.max():
-        return "all"
-    return max(counts.index, key=lambda n: (counts[n], int(n) if n != "all" else 0))
-
-
-def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
-    """Tasks of each protocol, by mean AUROC from high to low; those without any value come last."""
-    order = {}
-    for protocol in PROTOCOLS:
-        mine = rows[rows["protocol"] == protocol]
-        means = mine.groupby(["task", "label"], sort=False)["auroc"].mean()
-        means = means.sort_values(ascending=False, kind="stable", na_position="last")
-        if len(means):
-            order[protocol] = [TaskLabel(*key) for key in means.index]
-    return order
 
 
 def _na_mark(ax, x: float, key: str, *, size: float = 6.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .figure_rows import POOLED, TaskLabel, ordered_tasks, paper_rows
 from .figure_style import (
     COLOURS,
     GREY,
@@ -19,7 +20,6 @@ from .figure_style import (
     mark_simulated,
     styled,
 )
-from .figures_bars import POOLED, TaskLabel, ordered_tasks, paper_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .figure_rows import TaskLabel, main_fidelity, with_text_keys
 from .figure_style import (
     GREY,
     NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
-    PROTOCOLS,
     PageFigure,
     chance_and_ceiling,
     legend_row,
@@ -19,26 +19,29 @@ from .figure_style import (
     spread,
     styled,
 )
-from .figures_bars import TaskLabel, with_text_keys
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-#: What a mark of `heldout_figure` says: colour and marker as elsewhere, hollow = same test cells.
+#: What a mark of `heldout_figure` says: its text, the protocol that gives colour and marker, filled.
 KINDS = {
     "random": ("random split", "random", True),
-    "replicate": ("replicate held out", "replicate", True),
+    "replicate": ("held out", "replicate", True),
     "cross": ("another study", "cross", True),
-    "matched": ("random split, same test cells", "random", False),
+    "matched random": ("random split, matched", "random", False),
+    "matched replicate": ("held out, matched", "replicate", False),
 }
 
 
 def _one_model(results: pd.DataFrame) -> pd.DataFrame:
     """Rows of raw values with LR on all training cells, or else of the first model of the table."""
     rows = with_text_keys(results)
-    rows = rows.assign(fidelity=rows.get("fidelity", "paper"))
-    rows = rows[rows["fidelity"].isin(["paper", "matched"])]
+    rows = rows.assign(kind=rows["protocol"])
+    if "fidelity" in rows:
+        rows["kind"] = rows["kind"].mask(rows["fidelity"] == "matched", "matched " + rows["protocol"])
+        main = main_fidelity(rows[rows["fidelity"] != "matched"])["fidelity"].iloc[:1]
+        rows = rows[rows["fidelity"].isin(["matched", *main])]
     raw = rows[(rows["representation"] == "raw") & (rows["head"] == "LR")]
     rows = raw if len(raw) else rows
     for column in ("representation", "head"):
@@ -57,18 +60,16 @@ def _line_name(row) -> str:
 
 
 def _heldout_lines(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add `group` (training data set and label), `line` (what was tested) and `kind`; sort for drawing."""
+    """Add `group` (training data set and label) and `line` (what was tested); sort for drawing."""
     named = rows["held_out"].ne("").groupby([rows["task"], rows["label"]]).transform("any")
     rows = rows[(rows["protocol"] != "replicate") | rows["held_out"].ne("") | ~named]
     labels = zip(rows["train_dataset"], rows["label"], strict=True)
     rows = rows.assign(
         group=[TaskLabel(f"random:{name}", label).title.replace("\n", ", ") for name, label in labels],
         line=[_line_name(row) for _, row in rows.iterrows()],
-        kind=rows["protocol"].mask(rows["fidelity"] == "matched", "matched"),
     )
-    order = {"random": 0, "replicate": 1, "cross": 2, "matched": 3}
-    rows = rows.assign(_kind=rows["kind"].map(order)).sort_values(["group", "_kind"], kind="stable")
-    return rows.drop(columns="_kind")
+    rows = rows.assign(place=rows["kind"].map(list(KINDS).index))
+    return rows.sort_values(["group", "place"], kind="stable")
 
 
 def _draw_unit(ax, rows: pd.DataFrame, y: float) -> None:
@@ -123,8 +124,8 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
 
     The paper holds out the first replicate only and has one seed.  The unit is the replicate: whiskers
     are bootstrap intervals over cells of the first seed, conditional on this model and these libraries,
-    and much narrower than what another library would show.  Rows of ``fidelity: matched`` (trained by a
-    random split, tested on the cells of the held-out unit) are the hollow marks on its line.  A table
+    and much narrower than what another library would show.  Hollow marks are rows of ``fidelity: matched``:
+    both protocols tested on the same cells of that unit after training on equally many cells.  A table
     without LR on raw values shows its first model instead.
 
     Raises
@@ -151,6 +152,17 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     return mark_simulated(figure, simulated)
 
 
+#: Lines of `null_figure` and what stands beside a mark.
+CONTRASTS = {
+    "library": "one library against another\nwithin one condition",
+    "permuted": "a made-up condition\nover the libraries",
+}
+NULL_SPLITS = {
+    "random": ("random split", "random"),
+    "held-out pair": ("one library of each side held out", "replicate"),
+}
+
+
 @styled
 def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     """AUROC of contrasts in which there is no stress to find; what exceeds 0.5 is carried by the libraries.
@@ -158,49 +170,60 @@ def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     Parameters
     ----------
     nulls
-        One row per contrast: `auroc`, `null` (what was contrasted, the line of the figure), optional
-        `protocol` (random or replicate; colour and marker).
+        ``tables/nulls.csv``: one row per contrast with `contrast`, `protocol` and `auroc`.  Rows marked
+        `is_true` (the partition that is the condition itself) are drawn hollow and left out of the mean.
 
     Raises
     ------
     InputError
         If a column is missing or no contrast has a value.
     """
-    missing = [c for c in ("null", "auroc") if c not in nulls]
+    missing = [c for c in ("contrast", "protocol", "auroc") if c not in nulls]
     if missing or not nulls["auroc"].notna().any():
         raise InputError(f"null_figure: the table needs {missing[0] if missing else 'values of auroc'}.")
-    protocols = nulls["protocol"] if "protocol" in nulls else nulls["null"].map(lambda _: "random")
-    table = nulls.assign(protocol=protocols)[nulls["auroc"].notna()]
-    kinds = list(dict.fromkeys(table["null"]))
-    height = 0.75 * len(kinds) + 0.1
+    table = nulls[nulls["auroc"].notna()]
+    true = table["is_true"].astype(bool) if "is_true" in table else table["auroc"].isna()
+    table = table.assign(is_true=true)
+    kinds = list(dict.fromkeys(table["contrast"]))
+    height = 0.85 * len(kinds) + 0.1
     figure = PageFigure(PAGE_WIDTH, height + 1.15)
-    ax = figure.panel(2.6, 0.4, PAGE_WIDTH - 2.8, height)
+    ax = figure.panel(2.2, 0.4, PAGE_WIDTH - 2.4, height)
     for i, kind in enumerate(kinds):
-        _draw_nulls(ax, table[table["null"] == kind], i)
+        _draw_nulls(ax, table[table["contrast"] == kind], i)
     chance_and_ceiling(ax, vertical=True)
-    ax.set_yticks(range(len(kinds)), [str(k).replace("_", " ") for k in kinds])
-    ax.set(ylim=(len(kinds) - 0.5, -0.5), xlabel="AUROC without any stress to find")
+    ax.set_yticks(range(len(kinds)), [CONTRASTS.get(kind, str(kind)) for kind in kinds])
+    ax.set(ylim=(len(kinds) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
-    legend_row(figure, _null_handles(set(table["protocol"])))
+    legend_row(figure, _null_handles(table))
     return mark_simulated(figure, simulated)
 
 
 def _draw_nulls(ax, table: pd.DataFrame, y: float) -> None:
-    """All contrasts of one kind, a lane per protocol, each with a tick at its mean."""
-    present = [p for p in PROTOCOLS if p in set(table["protocol"])]
-    for lane, protocol in zip(spread(len(present), 0.44), present, strict=True):
-        values = table.loc[table["protocol"] == protocol, "auroc"]
-        style = {"color": PROTOCOL_COLOURS[protocol], "marker": PROTOCOL_MARKERS[protocol], "alpha": 0.7}
-        heights = [y + lane + d for d in spread(len(values), 0.14)]
-        ax.plot(values, heights, linestyle="none", markersize=5, gid=f"nulls|{protocol}", **style)
-        ax.plot([values.mean()] * 2, [y + lane - 0.14, y + lane + 0.14], color="black", linewidth=1.8)
+    """All contrasts of one kind, a lane for each way to split, each with a bar at its mean."""
+    present = [split for split in NULL_SPLITS if split in set(table["protocol"])]
+    for lane, split in zip(spread(len(present), 0.44), present, strict=True):
+        rows = table[table["protocol"] == split].reset_index(drop=True)
+        protocol = NULL_SPLITS[split][1]
+        style = {"marker": PROTOCOL_MARKERS[protocol], "markeredgecolor": PROTOCOL_COLOURS[protocol]}
+        heights = [y + lane + offset for offset in spread(len(rows), 0.16)]
+        for true, face in ((False, PROTOCOL_COLOURS[protocol]), (True, "white")):
+            shown = rows[rows["is_true"] == true]
+            where = [heights[i] for i in shown.index]
+            marks = {"linestyle": "none", "markersize": 5, "markerfacecolor": face, "alpha": 0.75}
+            ax.plot(shown["auroc"], where, gid=f"nulls|{split}|{true}", **style, **marks)
+        mean = rows.loc[~rows["is_true"], "auroc"].mean()
+        ax.plot([mean, mean], [y + lane - 0.16, y + lane + 0.16], color="black", linewidth=1.8, gid="mean")
 
 
-def _null_handles(protocols: set[str]) -> list:
+def _null_handles(table: pd.DataFrame) -> list:
     from matplotlib.lines import Line2D
 
-    looks = {
-        p: {"marker": PROTOCOL_MARKERS[p], "color": PROTOCOL_COLOURS[p]} for p in PROTOCOLS if p in protocols
-    }
-    handles = [Line2D([], [], linestyle="none", label=PROTOCOLS[p], **look) for p, look in looks.items()]
+    handles = []
+    for split, (text, protocol) in NULL_SPLITS.items():
+        if split in set(table["protocol"]):
+            look = {"marker": PROTOCOL_MARKERS[protocol], "color": PROTOCOL_COLOURS[protocol]}
+            handles.append(Line2D([], [], linestyle="none", label=text, **look))
+    if table["is_true"].any():
+        hollow = {"markerfacecolor": "white", "markeredgecolor": GREY, "marker": "o"}
+        handles.append(Line2D([], [], linestyle="none", label="the condition itself", **hollow))
     return [*handles, Line2D([], [], color="black", linewidth=1.8, label="mean")]

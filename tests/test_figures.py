@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from scarafm_utils import figures
 from scarafm_utils.errors import InputError
+from scarafm_utils.figure_rows import POOLED, SLOTS, ordered_tasks, paper_rows
 from scarafm_utils.figure_style import COLOURS, HATCHES, MARKERS
-from scarafm_utils.figures_bars import POOLED, SLOTS, ordered_tasks, paper_rows
 
 LEAF = [
     "random:ERP132245",
@@ -86,10 +86,11 @@ def cells() -> pd.DataFrame:
 
 
 def nulls() -> pd.DataFrame:
-    kinds = ["library against library"] * 4 + ["label over libraries"] * 4
-    protocols = ["random"] * 4 + ["random", "random", "replicate", "replicate"]
-    auroc = [0.9, 0.95, 0.97, 0.99, 0.8, 0.85, 0.45, 0.55]
-    return pd.DataFrame({"null": kinds, "protocol": protocols, "auroc": auroc})
+    contrasts = ["library"] * 4 + ["permuted"] * 5
+    protocols = ["random"] * 4 + ["random", "random", "random", "held-out pair", "held-out pair"]
+    auroc = [0.9, 0.95, 0.97, np.nan, 0.8, 0.85, 0.99, 0.45, 0.55]
+    true = [False] * 6 + [True, False, False]
+    return pd.DataFrame({"contrast": contrasts, "protocol": protocols, "auroc": auroc, "is_true": true})
 
 
 def matrix() -> pd.DataFrame:
@@ -220,21 +221,30 @@ def test_colours_are_those_of_the_paper_and_hatches_tell_them_apart_in_grey():
     assert len(set(MARKERS.values())) == len(set(COLOURS.values())) == 8
 
 
-def test_repeats_do_not_move_a_bar():
-    """Other seeds, other held-out replicates, released fidelity and controls leave the first run standing."""
+def test_repeats_do_not_move_a_bar_and_never_fill_its_gap():
+    """Other seeds, other held-out replicates, other fidelities and controls leave the main run standing."""
     table = results()
+    table.loc[table["protocol"] == "replicate", "held_out"] = "R1"  # as the evaluation names it
+    table = table[
+        (table["task"] != "random:ERP132245") | (table["representation"] != "raw") | (table["head"] != "LR")
+    ]
+    raw = results().query("representation == 'raw' and head == 'LR'")
     noise = [
-        table.assign(seed=1, auroc=0.5),
-        table[table["protocol"] == "replicate"].assign(held_out="R2", auroc=0.5),
-        table.assign(fidelity="released", auroc=0.5),
+        raw.assign(seed=-1, auroc=0.5),
+        raw[raw["protocol"] == "replicate"].assign(held_out="A", auroc=0.5),
+        table.assign(fidelity="released", auroc=0.5).head(500),
         table.assign(tissue="root", auroc=0.5),
-        table[(table["representation"] == "raw") & (table["protocol"] == "replicate")].assign(
-            seed=-1, auroc=0.5
-        ),
     ]
     rows = paper_rows(pd.concat([*noise, table]), tissue="leaf")
-    clean = paper_rows(table, tissue="leaf")
-    assert bar_values(rows) == bar_values(clean)
+    assert bar_values(rows) == bar_values(paper_rows(table, tissue="leaf"))
+    assert len(rows) == len(LEAF) * 22 - 1
+
+
+def test_a_profile_of_the_released_code_shows_its_own_rows():
+    table = results(LEAF[:1]).assign(fidelity="released")
+    raw = table[(table["representation"] == "raw") & (table["head"] == "LR")]
+    both = pd.concat([raw.assign(fidelity="paper", auroc=0.5), table])
+    assert bar_values(paper_rows(both)) == bar_values(paper_rows(table))
 
 
 def test_labels_other_than_stress_are_tasks_of_their_own():
@@ -345,13 +355,17 @@ def test_held_out_replicates_each_have_a_dot_beside_the_random_split():
 
 def test_seeds_and_matched_test_cells_stand_on_the_line_of_their_unit():
     table = held_out_results()
-    second = table[table["held_out"] == "R2"]
-    matched = second.assign(fidelity="matched", protocol="random", task="random:GSE273033", auroc=0.93)
-    figure = figures.heldout_figure(pd.concat([table, second.assign(seed=1, auroc=0.7), matched]))
+    second = table[table["held_out"] == "R2"].assign(seed=1, auroc=0.7)
+    matched = [
+        second.assign(fidelity="matched", protocol=p, auroc=v)
+        for p, v in (("random", 0.93), ("replicate", 0.64))
+    ]
+    figure = figures.heldout_figure(pd.concat([table, second, *matched]))
     assert [list(d.get_xdata()) for d in with_gid(figure, "dot|replicate")] == [[0.61], [0.83, 0.7]]
-    (mark,) = with_gid(figure, "dot|matched")
-    assert list(mark.get_xdata()) == [0.93] and mark.get_markerfacecolor() == "white"
-    assert mark.get_ydata()[0] == with_gid(figure, "dot|replicate")[1].get_ydata()[0]
+    for kind, value in (("matched random", 0.93), ("matched replicate", 0.64)):
+        (mark,) = with_gid(figure, f"dot|{kind}")
+        assert list(mark.get_xdata()) == [value] and mark.get_markerfacecolor() == "white"
+        assert mark.get_ydata()[0] == with_gid(figure, "dot|replicate")[1].get_ydata()[0]
     assert len(figure.axes[0].get_yticks()) == 3
 
 
@@ -364,13 +378,15 @@ def test_held_out_figure_takes_any_task_and_any_model(task):
     assert "WM, XGB" in figures.heldout_figure(wls).axes[0].get_xlabel()
 
 
-def test_nulls_are_all_drawn_by_kind_and_protocol():
+def test_nulls_are_all_drawn_and_the_condition_itself_stays_out_of_the_mean():
     ax = figures.null_figure(nulls()).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["library against library", "label over libraries"]
     points = ax.findobj(lambda a: str(a.get_gid()).startswith("nulls|"))
-    assert sorted(v for p in points for v in p.get_xdata()) == sorted(nulls()["auroc"])
-    with pytest.raises(InputError, match="needs null"):
-        figures.null_figure(nulls().drop(columns="null"))
+    assert sorted(v for p in points for v in p.get_xdata()) == sorted(nulls()["auroc"].dropna())
+    (true,) = [p for p in points if p.get_gid() == "nulls|random|True" and len(p.get_xdata())]
+    assert list(true.get_xdata()) == [0.99] and true.get_markerfacecolor() == "white"
+    assert [m.get_xdata()[0] for m in with_gid(ax, "mean")] == pytest.approx([0.94, 0.825, 0.5])
+    with pytest.raises(InputError, match="needs contrast"):
+        figures.null_figure(nulls().drop(columns="contrast"))
 
 
 def test_loss_marks_the_best_epoch_and_accuracy_shows_every_baseline():

@@ -1,0 +1,110 @@
+"""Which rows of the tidy results a figure of the paper shows, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .figure_style import COLOURS, HEAD_COLUMNS, PROTOCOLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The bars of one task from left to right: 7 representations x 3 heads, then the CNN.
+POOLED = tuple(name for name in COLOURS if name != "CNN")
+SLOTS = {(head, name): 8.0 * h + i for h, head in enumerate(HEAD_COLUMNS) for i, name in enumerate(POOLED)}
+SLOTS["CNN", "CNN"] = 23.0
+
+
+@dataclass(frozen=True)
+class TaskLabel:
+    """One group of bars: a task and the label it predicts."""
+
+    task: str
+    label: str
+
+    @property
+    def title(self) -> str:
+        """Data set, or source and target on two lines; the label too where it is not stress."""
+        datasets = self.task.split(":")[1:]
+        name = "\n\N{RIGHTWARDS ARROW} ".join(datasets) or self.task
+        return name if self.label in ("stress", "") else f"{name}\n{self.label.replace('_', ' ')}"
+
+
+def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):
+    """The rows behind the paper's figures: one for each task, label, head, representation and n_train.
+
+    Rows of controls, and of another `fidelity` than the table's main one, are left out.  Of a task that
+    was repeated (other replicates held out, other seeds) one repetition is shown and the others never
+    fill its gaps: the one that covers most bars, then the one without a named held-out replicate, then
+    the lowest seed, then the first in the table.
+
+    Parameters
+    ----------
+    results
+        Tidy results; ``held_out``, ``seed``, ``fidelity``, ``label`` and ``tissue`` may be absent.
+    n_train
+        Which training size; None keeps every one.
+    """
+    rows = main_fidelity(with_text_keys(results))
+    rows = rows[[pair in SLOTS for pair in zip(rows["head"], rows["representation"], strict=True)]]
+    for column, wanted in (("tissue", tissue), ("n_train", n_train)):
+        if wanted is not None and column in rows:
+            rows = rows[rows[column] == str(wanted)]
+    bars = rows.assign(bar=rows["head"] + " " + rows["representation"], named=rows["held_out"] != "")
+    runs = bars.groupby(["task", "label", "held_out", "seed", "named"], sort=False)["bar"].nunique()
+    runs = runs.reset_index().sort_values(
+        ["bar", "named", "seed"], ascending=[False, True, True], kind="stable"
+    )
+    chosen = runs.drop_duplicates(["task", "label"])[["task", "label", "held_out", "seed"]]
+    rows = rows.merge(chosen, on=["task", "label", "held_out", "seed"])
+    return rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
+
+
+def main_fidelity(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the fidelity that most rows have (the profile's own); all where the table names none."""
+    if "fidelity" not in rows or rows.empty:
+        return rows
+    return rows[rows["fidelity"] == rows["fidelity"].value_counts().index[0]]
+
+
+def with_text_keys(results: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which label, held_out and n_train are text (empty = none) and a seed is always there."""
+    rows = results.copy()
+    rows["label"] = rows["label"].fillna("").astype(str) if "label" in rows else "stress"
+    held_out = rows["held_out"].fillna("").astype(str) if "held_out" in rows else ""
+    rows = rows.assign(held_out=held_out, seed=rows.get("seed", 0))
+    return rows.assign(n_train=rows["n_train"].astype(str).str.removesuffix(".0"))
+
+
+def fullest_size(rows: pd.DataFrame, wanted: str | int | None = None) -> str:
+    """The training size to draw: `wanted`, or all cells, or, where few runs used all, the size of most runs.
+
+    Raises
+    ------
+    InputError
+        If `wanted` was not run.
+    """
+    counts = rows["auroc"].notna().groupby(rows["n_train"], sort=False).sum()
+    if wanted is not None and str(wanted) not in counts.index:
+        raise InputError(
+            f"no result with n_train {wanted} (found: {', '.join(counts.index)}). Choose one of these."
+        )
+    if wanted is not None:
+        return str(wanted)
+    if "all" in counts.index and 2 * counts["all"] >= counts.max():
+        return "all"
+    return max(counts.index, key=lambda n: (counts[n], int(n) if n != "all" else 0))
+
+
+def ordered_tasks(rows: pd.DataFrame) -> dict[str, list[TaskLabel]]:
+    """Tasks of each protocol, by mean AUROC from high to low; those without any value come last."""
+    order = {}
+    for protocol in PROTOCOLS:
+        mine = rows[rows["protocol"] == protocol]
+        means = mine.groupby(["task", "label"], sort=False)["auroc"].mean()
+        means = means.sort_values(ascending=False, kind="stable", na_position="last")
+        if len(means):
+            order[protocol] = [TaskLabel(*key) for key in means.index]
+    return order
