@@ -1,0 +1,140 @@
+"""What is asked of a task, and the configurations that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import InputError, suggest
+from .experiment import FIDELITIES
+from .profiles import FEATURES, HEADS
+
+if TYPE_CHECKING:
+    from .profiles import Evaluation, Extra
+
+_PLAIN = ("raw", "binned", "hvg_pca", "depth", "cell_type")
+_ALLOWED = {
+    "representations": FEATURES,
+    "controls": FEATURES,
+    "heads": HEADS,
+    "fidelity": tuple(FIDELITIES),
+    "tuning": ("none", "cv", "group_cv"),
+    "vote": ("majority", "mean"),
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is fitted once: one representation, head, training size, seed, held-out unit, fidelity.
+
+    `protocol` is the task's, except with fidelity ``matched``; `held_out` is empty where
+    nothing is held out by name.
+    """
+
+    representation: str
+    head: str
+    n_train: int | str = "all"
+    seed: int = 0
+    held_out: tuple[str, ...] = ()
+    fidelity: str = "paper"
+    protocol: str = "random"
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether the representation comes out of an encoder."""
+        return self.representation not in _PLAIN
+
+
+@dataclass(frozen=True)
+class Request:
+    """A grid: what a reader asked for, filled up from the profile."""
+
+    representations: tuple[str, ...]
+    controls: tuple[str, ...]
+    heads: tuple[str, ...]
+    n_train: tuple[int | str, ...]
+    seeds: tuple[int, ...]
+    fidelity: str
+    tuning: str
+    vote: str
+    held_out: tuple[str, ...] = ()
+
+
+def make_request(own: Evaluation, **asked) -> Request:
+    """Fill what is None or empty in `asked` from a profile, and check every name.
+
+    Controls come from the profile only where the representations do.
+
+    Raises
+    ------
+    InputError
+        An unknown name (with the nearest known one), or a size that is neither a number nor ``all``.
+    """
+    values = {}
+    for name in Request.__dataclass_fields__:
+        default = () if name == "held_out" else getattr(own, name)
+        if name == "controls" and asked.get("representations") and asked.get(name) is None:
+            default = ()
+        value = default if asked.get(name) in (None, "", [], ()) else asked[name]
+        single = isinstance(value, str) and name in ("fidelity", "tuning", "vote")
+        values[name] = value if single else (value,) if isinstance(value, str) else tuple(value)
+    request = Request(**values)
+    _check(request)
+    return request
+
+
+def plan_grid(request: Request, *, protocol: str, held_out: tuple[str, ...]) -> list[Configuration]:
+    """Seeds × sizes × representations × heads, then the controls with LR on all training cells."""
+    same = {"held_out": held_out, "fidelity": request.fidelity, "protocol": protocol}
+    plain = [head for head in ("LR", *request.heads) if head in request.heads and head != "CNN"][:1]
+    grid = []
+    for seed in request.seeds:
+        asked = [(n, r, h) for n in request.n_train for r in request.representations for h in request.heads]
+        asked += [("all", r, h) for r in request.controls for h in (*plain, "CNN")]
+        grid += [Configuration(r, h, n, seed, **same) for n, r, h in asked if _go_together(r, h)]
+    if not grid:
+        raise InputError("No combination: the representation CNN goes with the head CNN, and no other does.")
+    return grid
+
+
+def plan_extra(
+    request: Request, extra: Extra, *, protocol: str, units: Sequence[tuple[str, ...]]
+) -> list[Configuration]:
+    """Raw values with LR on all training cells: more seeds, held-out units and fidelities.
+
+    Parameters
+    ----------
+    units
+        What can be held out, the main grid's unit first; ``((),)`` where the protocol holds
+        nothing out.
+    """
+    seeds = list(dict.fromkeys([*request.seeds, *extra.seeds]))
+    chosen = units if extra.hold_out_all else units[:1]
+    grid = [("raw", "LR", "all", s, u, request.fidelity, protocol) for u in chosen for s in seeds]
+    if protocol == "replicate" and extra.hold_out_all:
+        both = ("random", "replicate")
+        grid += [("raw", "LR", "all", s, u, "matched", p) for u in chosen for s in seeds for p in both]
+    others = [name for name in _switches(extra.fidelity) if name != request.fidelity]
+    grid += [("raw", "LR", "all", s, units[0], name, protocol) for name in others for s in seeds]
+    return [Configuration(*values) for values in grid]
+
+
+def _switches(fidelities: Sequence[str]) -> list[str]:
+    """Each fidelity and, one at a time, the switches it is made of."""
+    return [name for f in fidelities for name in FIDELITIES if name == f or name.startswith(f"{f}:")]
+
+
+def _go_together(representation: str, head: str) -> bool:
+    return (representation.rpartition(":")[2] == "CNN") == (head == "CNN")
+
+
+def _check(request: Request) -> None:
+    for key, names in _ALLOWED.items():
+        values = getattr(request, key)
+        for name in (values,) if isinstance(values, str) else values:
+            if name not in names:
+                raise InputError(f"{key}: '{name}' is not known: {suggest(name, names)}.")
+    for n in request.n_train:
+        if n != "all" and (isinstance(n, (str, bool)) or int(n) != n or n < 1):
+            raise InputError(f"n_train: '{n}' is neither a number of cells nor 'all'.")

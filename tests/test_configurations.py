@@ -1,0 +1,72 @@
+"""From what is asked to what is fitted."""
+
+from __future__ import annotations
+
+import pytest
+from evaluation_world import make_profile
+
+from scarafm_utils.configurations import make_request, plan_extra, plan_grid
+from scarafm_utils.errors import InputError
+
+OWN = make_profile(
+    representations=["raw", "WM", "CNN"], controls=["depth", "untrained:CNN"], heads=["XGB", "LR", "CNN"]
+).evaluation
+
+
+def test_what_is_not_asked_comes_from_the_profile():
+    request = make_request(OWN, heads=["LR"], n_train=[], fidelity=None, held_out="rep2")
+    assert request.heads == ("LR",) and request.n_train == (20, "all")
+    assert request.fidelity == "paper" and request.held_out == ("rep2",)
+    assert make_request(OWN) == make_request(OWN, representations=[], seeds=())
+
+
+def test_controls_come_with_the_profiles_own_representations_only():
+    assert make_request(OWN).controls == ("depth", "untrained:CNN")
+    assert make_request(OWN, representations=["raw"]).controls == ()
+    assert make_request(OWN, representations=["raw"], controls=["depth"]).controls == ("depth",)
+
+
+def test_cnn_goes_with_cnn_and_controls_with_lr_on_all_cells():
+    grid = plan_grid(make_request(OWN), protocol="random", held_out=())
+    assert len(grid) == 2 * (2 * 2 + 1) + 2
+    assert {c.head for c in grid if c.representation.endswith("CNN")} == {"CNN"}
+    assert [(c.representation, c.head, c.n_train) for c in grid[-2:]] == [
+        ("depth", "LR", "all"), ("untrained:CNN", "CNN", "all"),
+    ]  # fmt: skip
+    assert [c.representation for c in grid if c.needs_encoder] == ["WM", "WM", "CNN"] * 2 + ["untrained:CNN"]
+
+
+def test_extra_rows_are_raw_and_lr_on_all_cells():
+    request = make_request(OWN)
+    units = [("rep1",), ("rep2",)]
+    grid = plan_extra(request, OWN.extra, protocol="replicate", units=units)
+    assert {(c.representation, c.head, c.n_train) for c in grid} == {("raw", "LR", "all")}
+    paper = {(c.seed, c.held_out) for c in grid if c.fidelity == "paper"}
+    assert paper == {(seed, unit) for seed in (0, 1) for unit in units}
+    matched = [c for c in grid if c.fidelity == "matched"]
+    assert {c.protocol for c in matched} == {"random", "replicate"} and len(matched) == 8
+    assert {c.fidelity for c in grid} == {
+        "paper", "matched", "released", "released:labels", "released:train_90",
+    }  # fmt: skip
+    assert {c.fidelity for c in plan_extra(request, OWN.extra, protocol="cross", units=[()])} >= {"released"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"representations": ["wm"]}, "representations: 'wm' is not known"),
+        ({"heads": ["SVM"]}, "heads: 'SVM' is not known"),
+        ({"fidelity": "releasd"}, "did you mean 'released'"),
+        ({"tuning": "grid"}, "tuning: 'grid'"),
+        ({"n_train": [0]}, "n_train: '0' is neither"),
+        ({"n_train": ["some"]}, "n_train: 'some' is neither"),
+    ],
+)
+def test_unknown_names_are_refused(asked, words):
+    with pytest.raises(InputError, match=words):
+        make_request(OWN, **asked)
+
+
+def test_a_grid_without_any_combination_is_refused():
+    with pytest.raises(InputError, match="CNN goes with the head CNN"):
+        plan_grid(make_request(OWN, representations=["CNN"], heads=["LR"]), protocol="random", held_out=())
