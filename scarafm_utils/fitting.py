@@ -1,0 +1,289 @@
+"""Fit one configuration of a task, or read the scores it left behind.
+
+A configuration is one representation, head, training size, seed, held-out unit and fidelity.
+Its scores lie in a file whose name is a hash of all that, of the cells, of the encoder and of
+the code; nothing is ever fitted twice and nothing stale is ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .checkpoints import load_checkpoint, read_checkpoint_facts
+from .configurations import Configuration
+from .errors import InputError
+from .experiment import CLASS, Experiment
+from .features import TaskFeatures
+from .heads import SMALL_DATA, CNNHead, DimensionEnsemble, make_head
+from .representations import control_models
+from .scores import code_behind, read_scores, score_key, versions, write_scores
+from .splits import Split, cap
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from .workspace import Workspace
+
+#: Settings of the profile that a head reads, and what the head calls them.
+SETTINGS = {
+    "LR": {},
+    "XGB": {"xgb_trees": "trees"},
+    "MLP": {"mlp_epochs": "epochs", "mlp_hidden": "hidden"},
+    "CNN": {"cnn_epochs": "epochs"},
+}
+#: Below so many epochs the paper's schedule for the CNN hardly leaves its warm-up.
+SHORT_CNN = 15
+
+
+class Battery:
+    """All configurations of one experiment; the encoder and features are made when first needed.
+
+    Parameters
+    ----------
+    workspace
+        Where processed cells, the checkpoint and scores lie.
+    experiment
+        The cells of the task.
+    tuning, vote
+        As in the profile.
+    """
+
+    def __init__(self, workspace: Workspace, experiment: Experiment, *, tuning: str, vote: str):
+        self.workspace, self.experiment = workspace, experiment
+        self.tuning, self.vote = tuning, vote
+        self.settings = workspace.profile.evaluation
+        self._embedded = experiment.cells.obs_names
+        self._pca_fits: dict[str, list[pd.Index]] = {}
+
+    def expect(self, pairs: list[tuple[Configuration, Split]]) -> None:
+        """Say which configurations will be asked for, so that one pass of the encoder serves all.
+
+        Only their cells are embedded: of a target of 50,000 cells the 2,000 that are tested.
+        """
+        wanted = [(c, split, self.train_names(c, split)) for c, split in pairs if c.needs_encoder]
+        names = {name for _, split, train in wanted for name in (*train, *split.test)}
+        self._embedded = self.experiment.cells.obs_names[self.experiment.cells.obs_names.isin(names)]
+        for configuration, _, train in wanted:
+            prefix, _, kind = configuration.representation.rpartition(":")
+            if kind.startswith("PCA_"):
+                self._pca_fits.setdefault(prefix, []).append(train)
+
+    def train_names(self, configuration: Configuration, split: Split) -> pd.Index:
+        """Training cells of a split, capped at the configuration's `n_train` (A.2, step iv)."""
+        n = configuration.n_train
+        if n == "all" or int(n) > len(split.train):
+            return split.train
+        obs = self.experiment.cells.obs.loc[split.train]
+        return cap(obs, int(n), label_key=CLASS, seed=configuration.seed)
+
+    @cached_property
+    def encoder(self) -> tuple[str | None, str]:
+        """Checksum of the weights, or None and the reason why no encoder may be used here."""
+        folder = self.workspace.checkpoint_dir(self.experiment.tissue)
+        try:
+            facts = read_checkpoint_facts(folder)
+        except InputError as error:
+            return None, str(error)
+        if not facts["corpus_real"] and not self.workspace.simulated:
+            return None, (
+                "the encoder was trained on simulated cells and never meets real ones; train one on real "
+                "cells (chapter 'pretraining') or use the profile 'release'"
+            )
+        if list(facts["genes"]) != list(self.experiment.cells.var_names):
+            return None, (
+                f"the encoder knows {len(facts['genes'])} genes, not these {self.experiment.cells.n_vars} in "
+                "this order; run the chapter 'pretraining' again"
+            )
+        return facts["weights_sha256"], ""
+
+    @cached_property
+    def models(self) -> dict:
+        """The encoder and its two controls."""
+        model = load_checkpoint(self.workspace.checkpoint_dir(self.experiment.tissue))
+        return {"": model} | control_models(model, seed=self.workspace.profile.seed)
+
+    @cached_property
+    def plain_features(self) -> TaskFeatures:
+        return TaskFeatures(self.experiment.cells, models={})
+
+    @cached_property
+    def features(self) -> TaskFeatures:
+        cells = self.experiment.cells[self._embedded]
+        features = TaskFeatures(cells, models=self.models, memory_gb=self.settings.memory_gb)
+        for prefix, fits in self._pca_fits.items():
+            features.prepare(fits, prefix=prefix)
+        return features
+
+    @cached_property
+    def embedded_samples(self) -> list[str]:
+        """Samples of the embedded cells: they decide which genes are measured everywhere."""
+        return sorted(set(self.experiment.cells.obs.loc[self._embedded, "sample"].astype(str)))
+
+    def head_settings(self, configuration: Configuration) -> dict:
+        """Arguments of the head from the profile; a short CNN gets a schedule that moves."""
+        names = SETTINGS[configuration.head]
+        chosen = {argument: getattr(self.settings.settings, name) for name, argument in names.items()}
+        if configuration.head == "CNN" and chosen["epochs"] < SHORT_CNN:
+            chosen |= SMALL_DATA
+        if configuration.representation.endswith("ENS"):
+            chosen |= {"ens_members": self.settings.settings.ens_members, "vote": self.vote}
+        return chosen
+
+    def params(self, configuration: Configuration) -> dict:
+        """Everything that a score file depends on."""
+        return {
+            "tissue": self.experiment.tissue,
+            "task": self.experiment.task.name,
+            "label": self.experiment.label,
+            **asdict(configuration),
+            "tuning": self.tuning,
+            "settings": self.head_settings(configuration),
+            "max_test": self.settings.max_test,
+            "threads": self.workspace.profile.threads,
+            "inputs": self.experiment.checksums,
+            "checkpoint": self.encoder[0] if configuration.needs_encoder else None,
+            "samples": self.embedded_samples if configuration.needs_encoder else None,
+            "code": code_of_fitting(),
+        }
+
+    def obstacle(self, configuration: Configuration, split: Split) -> str:
+        """Why a configuration is out of the question before anything is fitted; else empty."""
+        if configuration.needs_encoder and self.encoder[0] is None:
+            return self.encoder[1]
+        n, classes = configuration.n_train, len(self.experiment.classes)
+        if n != "all" and int(n) > len(split.train):
+            return f"n_train {n} is above the {len(split.train)} training cells"
+        if n != "all" and int(n) < classes:
+            return f"n_train {n} is below the {classes} classes"
+        return ""
+
+    def scores(self, configuration: Configuration, split: Split) -> tuple[pd.DataFrame, dict]:
+        """Scores and metadata of a configuration, fitted unless its file is at hand and whole."""
+        params = self.params(configuration)
+        key = score_key(params)
+        path = self.workspace.scores_dir(self.experiment.tissue) / f"{key}.parquet"
+        return stored(path, lambda: self._fit(configuration, split, params | {"key": key}))
+
+    def _fit(self, configuration: Configuration, split: Split, params: dict) -> tuple[pd.DataFrame, dict]:
+        train = self.train_names(configuration, split)
+        tuned = self._tuned_on_raw(configuration, split)
+        with measured() as cost:
+            probabilities, found = self._predict(configuration, train, split.test, tuned)
+        table = score_table(self.experiment, split.test, probabilities)
+        facts = {"params": params, "n_train_cells": len(train), "versions": versions(), **found, **cost}
+        return table, facts
+
+    def _tuned_on_raw(self, configuration: Configuration, split: Split) -> dict:
+        """For ENS with tuning: the settings that the raw values chose, as in the released code."""
+        if self.tuning == "none" or not configuration.representation.endswith("ENS"):
+            return {}
+        _, facts = self.scores(replace(configuration, representation="raw"), split)
+        return facts["best_settings"]
+
+    def _predict(
+        self, configuration: Configuration, train: pd.Index, test: pd.Index, tuned: dict
+    ) -> tuple[np.ndarray, dict]:
+        """Fit on `train`, return probabilities (n_test, n_classes) in label order, and facts."""
+        cells, name = self.experiment.cells, configuration.representation
+        y = cells.obs.loc[train, CLASS].to_numpy(dtype=str)
+        prefix, _, kind = name.rpartition(":")
+        same = {"seed": configuration.seed, "classes": list(self.experiment.classes)}
+        same |= self.head_settings(configuration)
+        if kind == "CNN":
+            head = CNNHead(self.models[prefix], memory_gb=self.settings.memory_gb, **same)
+            head.fit(cells[train], y)
+            return head.predict_proba(cells[test]), {"history": head.history_}
+        features = self.features if configuration.needs_encoder else self.plain_features
+        threads = self.workspace.profile.threads
+        if kind == "ENS":
+            head = DimensionEnsemble(configuration.head, n_jobs=threads, **(same | tuned))
+            head.fit(features.dimensions(train, prefix=prefix), y)
+            return head.predict_proba(features.dimensions(test, prefix=prefix)), {}
+        groups = self._groups(train) if self.tuning == "group_cv" else None
+        head = make_head(configuration.head, tuning=self.tuning, groups=groups, n_jobs=threads, **same)
+        head.fit(features.matrix(name, fit=train, names=train), y)
+        found = {"best_settings": head.best_params_} if self.tuning != "none" else {}
+        return head.predict_proba(features.matrix(name, fit=train, names=test)), found
+
+    def _groups(self, names: pd.Index) -> np.ndarray:
+        """What cross-validation keeps together: replicates where known, else libraries."""
+        obs = self.experiment.cells.obs.loc[names]
+        known = "replicate" in obs and obs["replicate"].notna().all()
+        return obs["replicate" if known else "sample"].to_numpy(dtype=str)
+
+
+@cache
+def code_of_fitting() -> str:
+    """Digest of this module and of all that it imports, taken once per process."""
+    return code_behind("fitting")
+
+
+def stored(path: Path, compute: Callable[[], tuple[pd.DataFrame, dict]]) -> tuple[pd.DataFrame, dict]:
+    """Read a score file; compute and write it where it is absent or damaged (with a warning)."""
+    if path.exists():
+        try:
+            return read_scores(path)
+        except InputError as error:
+            warnings.warn(f"{error} It is computed again now.", stacklevel=2)
+    table, facts = compute()
+    write_scores(path, table, facts)
+    return read_scores(path)
+
+
+def score_table(experiment: Experiment, names: pd.Index, probabilities: np.ndarray) -> pd.DataFrame:
+    """One row per test cell: who it is and its score for each class."""
+    import pandas as pd
+
+    obs = experiment.cells.obs.loc[names]
+    table = pd.DataFrame({"obs_name": names.astype(str), "y_true": obs[CLASS].to_numpy(dtype=object)})
+    known = {"sample": "library", "replicate": "replicate", "cell_type": "cell_type"}
+    for column, source in known.items():
+        table[column] = obs[source].astype(object).to_numpy() if source in obs else None
+    table["n_counts"] = obs["total_counts"].to_numpy(dtype=float) if "total_counts" in obs else float("nan")
+    for i, name in enumerate(experiment.classes):
+        table[f"score:{name}"] = probabilities[:, i].astype(float)
+    return table
+
+
+@contextmanager
+def measured() -> Iterator[dict]:
+    """Fill a dict with `fit_seconds` and `peak_memory_mb` of the block.
+
+    The peak is the largest resident memory of the process in the block where Linux lets it be
+    reset, else since the process began.
+    """
+    cost: dict = {}
+    _reset_peak()
+    start = time.perf_counter()
+    yield cost
+    cost["fit_seconds"] = round(time.perf_counter() - start, 4)
+    cost["peak_memory_mb"] = round(_peak_mb(), 1)
+
+
+def _reset_peak() -> bool:
+    """Ask Linux to forget the peak so far; False where it does not."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    unit = 1024 if os.uname().sysname != "Darwin" else 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,280 @@
+"""One task from processed cells to tidy rows: what is reused, what is refused, what is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation_world import DROUGHT, GENES, OTHER, TASKS, make_workspace
+from sklearn.linear_model import LogisticRegression
+
+from scarafm_utils import evaluation, fitting
+from scarafm_utils.checkpoints import save_checkpoint
+from scarafm_utils.configurations import Configuration
+from scarafm_utils.errors import InputError
+from scarafm_utils.evaluation import TIDY, collect_results, evaluate_task, read_nulls, read_results
+from scarafm_utils.experiment import CLASS, load_experiment, make_split
+from scarafm_utils.measures import bootstrap, metrics
+from scarafm_utils.model import ModelConfig, ScAraFM
+from scarafm_utils.scores import read_scores
+
+REPLICATE = f"replicate:{DROUGHT}"
+
+
+def give_encoder(workspace, *, corpus_real: bool = False, genes=GENES) -> None:
+    config = ModelConfig(dim=8, depth=1, heads=2, dim_head=4, seed=0)
+    save_checkpoint(ScAraFM(config, genes), workspace.checkpoint_dir("leaf"), corpus_real=corpus_real)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return make_workspace(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A workspace whose three tasks have run with the profile's own grid."""
+    workspace = make_workspace(tmp_path_factory.mktemp("done"))
+    return workspace, {task: evaluate_task(workspace, "leaf", task) for task in TASKS}
+
+
+def count_fits(monkeypatch) -> list:
+    fits, original = [], fitting.Battery._fit
+
+    def counted(self, configuration, split, params):
+        fits.append(configuration)
+        return original(self, configuration, split, params)
+
+    monkeypatch.setattr(fitting.Battery, "_fit", counted)
+    return fits
+
+
+def test_rows_are_tidy_and_agree_with_their_score_files(done):
+    workspace, results = done
+    for table in results.values():
+        assert list(table.columns) == list(TIDY)
+        for row in table.dropna(subset="auroc").itertuples():
+            scores, facts = read_scores(workspace.scores_dir("leaf") / f"{row.key}.parquet")
+            assert len(scores) == row.n_test
+            assert metrics(scores)["auroc"].item() == row.auroc
+            interval = bootstrap(scores, n_boot=50, seed=row.seed).iloc[0]
+            assert (interval["auroc_low"], interval["auroc_high"]) == (row.auroc_low, row.auroc_high)
+            assert facts["params"]["seed"] == row.seed and facts["n_train_cells"] == row.n_train_cells
+            assert facts["fit_seconds"] >= 0 and facts["peak_memory_mb"] > 10
+            assert {"python", "scikit-learn"} <= set(facts["versions"])
+
+
+def test_raw_with_lr_equals_scikit_learn_on_the_same_cells(done):
+    workspace, results = done
+    plain = "representation == 'raw' and n_train == 'all' and fidelity == 'paper' and seed == 0"
+    row = results[TASKS[0]].query(plain).iloc[0]
+    experiment = load_experiment(workspace, "leaf", TASKS[0])
+    split = make_split(experiment, seed=0)
+    X = {side: experiment.cells[names].X.toarray() for side, names in zip(("a", "b"), split)}
+    y = {side: experiment.cells.obs.loc[names, CLASS] for side, names in zip(("a", "b"), split)}
+    model = LogisticRegression(max_iter=10_000).fit(X["a"], y["a"])
+    table = pd.DataFrame(model.predict_proba(X["b"]), columns=["score:control", "score:stress"])
+    expected = metrics(table.assign(y_true=y["b"].to_numpy()))["auroc"].item()
+    assert row["auroc"] == pytest.approx(expected, abs=0.01)
+
+
+def test_the_test_cells_are_the_same_for_every_training_size_and_representation(done):
+    workspace, results = done
+    rows = results[REPLICATE].query("fidelity == 'paper' and seed == 0 and held_out == 'rep1'")
+    paths = [workspace.scores_dir("leaf") / f"{key}.parquet" for key in rows["key"]]
+    names = {tuple(read_scores(path)[0]["obs_name"]) for path in paths}
+    assert len(rows) >= 3 and len(names) == 1
+
+
+def test_replicates_take_turns_and_matched_protocols_share_test_cells(done):
+    rows = done[1][REPLICATE]
+    plain = rows.query("fidelity == 'paper' and representation == 'raw' and n_train == 'all'")
+    assert set(zip(plain["held_out"], plain["seed"])) == {(r, s) for r in ("rep1", "rep2") for s in (0, 1)}
+    matched = rows.query("fidelity == 'matched'").pivot_table(
+        index=["held_out", "seed"], columns="protocol", values=["n_test", "n_train_cells"]
+    )
+    assert matched.shape == (4, 4)
+    for column in ("n_test", "n_train_cells"):
+        assert (matched[column]["random"] == matched[column]["replicate"]).all()
+
+
+def test_a_second_run_fits_nothing_and_gives_the_same_rows(done, monkeypatch):
+    workspace, results = done
+    fits = count_fits(monkeypatch)
+    again = evaluate_task(workspace, "leaf", REPLICATE)
+    pd.testing.assert_frame_equal(again, results[REPLICATE])
+    assert not fits
+
+
+def test_the_same_seed_gives_the_same_scores_in_another_place(done, tmp_path):
+    workspace, results = done
+    other = evaluate_task(make_workspace(tmp_path), "leaf", TASKS[2])
+    cost = ["fit_seconds", "peak_memory_mb"]
+    pd.testing.assert_frame_equal(other.drop(columns=cost), results[TASKS[2]].drop(columns=cost))
+
+
+def test_a_damaged_score_file_is_named_and_computed_again(world, monkeypatch):
+    before = evaluate_task(world, "leaf", TASKS[0], heads=["LR"], n_train=["all"], representations=["raw"])
+    path = world.scores_dir("leaf") / f"{before['key'][0]}.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    fits = count_fits(monkeypatch)
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+        after = evaluate_task(world, "leaf", TASKS[0], heads=["LR"], n_train=["all"], representations=["raw"])
+    assert len(fits) == 1 and after["auroc"][0] == before["auroc"][0]
+    assert len(read_scores(path)[0]) == before["n_test"][0]
+
+
+def test_changed_cells_and_changed_code_are_fitted_again(world, monkeypatch):
+    asked = {"heads": ["LR"], "n_train": ["all"], "representations": ["raw"]}
+    keys = {evaluate_task(world, "leaf", TASKS[0], **asked)["key"][0]}
+    monkeypatch.setattr(fitting, "code_of_fitting", lambda: "another")
+    keys.add(evaluate_task(world, "leaf", TASKS[0], **asked)["key"][0])
+    monkeypatch.undo()
+    path = world.processed_path("leaf", DROUGHT)
+    adata = world.read_processed("leaf", DROUGHT)
+    adata.X = adata.X * np.float32(1.5)
+    adata.write_h5ad(path)
+    keys.add(evaluate_task(world, "leaf", TASKS[0], **asked)["key"][0])
+    assert len(keys) == 3
+
+
+def test_what_the_data_do_not_allow_is_a_row_with_a_reason_or_an_error(world):
+    results = evaluate_task(world, "leaf", TASKS[0], representations=["raw", "WM"], n_train=[20, 9999])
+    reasons = results.set_index(["representation", "n_train"])["reason"]
+    assert reasons["raw", 20] == ""
+    assert reasons["raw", 9999] == "n_train 9999 is above the 128 training cells"
+    assert "Run the chapter 'pretraining' first" in reasons["WM", 20]
+    missing = results[results["reason"] != ""]
+    assert missing[["auroc", "auroc_hard", "n_test", "fit_seconds"]].isna().all().all()
+    with pytest.raises(InputError, match="9999 is above the 128 training cells"):
+        evaluate_task(world, "leaf", TASKS[0], n_train=[9999], strict=True)
+    with pytest.raises(InputError, match="no combination could be evaluated"):
+        evaluate_task(world, "leaf", TASKS[0], representations=["WM"])
+
+
+def test_every_representation_and_head_has_its_row(tmp_path):
+    everything = ["raw", "CLS", "WM", "ENS", "PCA_1", "CNN"]
+    world = make_workspace(
+        tmp_path,
+        representations=everything,
+        controls=["binned", "hvg_pca", "depth", "cell_type", "untrained:WM", "shuffled:PCA_1"],
+        heads=["LR", "XGB", "MLP", "CNN"],
+        n_train=["all"],
+        settings={"xgb_trees": 3, "mlp_epochs": 2, "mlp_hidden": 8, "cnn_epochs": 1, "ens_members": 3},
+    )
+    give_encoder(world)
+    results = evaluate_task(world, "leaf", TASKS[2], extra=False)
+    assert len(results) == 5 * 3 + 1 + 6
+    assert (results["reason"] == "").all()
+    assert results["auroc"].between(0, 1).all()
+    cnn = results.query("head == 'CNN'")
+    assert list(cnn["representation"]) == ["CNN"]
+    fits = read_scores(world.scores_dir("leaf") / f"{cnn['key'].item()}.parquet")[1]
+    assert len(fits["history"]) == 1
+    assert json.loads(json.dumps(fits))["params"]["checkpoint"]
+
+
+def test_tuned_ensembles_take_the_settings_that_raw_values_chose(world):
+    give_encoder(world)
+    asked = {"representations": ["ENS"], "heads": ["LR"], "n_train": [20]}
+    results = evaluate_task(world, "leaf", TASKS[0], tuning="cv", **asked)
+    assert results["tuning"].item() == "cv" and results["reason"].item() == ""
+    found = [read_scores(p)[1] for p in world.scores_dir("leaf").glob("*.parquet")]
+    raw = [f for f in found if f["params"]["representation"] == "raw"]
+    assert len(raw) == 1 and set(raw[0]["best_settings"]) == {"C"}
+
+
+def test_an_encoder_of_a_simulated_corpus_never_meets_real_cells(world):
+    real = dataclasses.replace(world, profile=world.profile.model_copy(update={"source": "local"}))
+    give_encoder(real, corpus_real=False)
+    results = evaluate_task(real, "leaf", TASKS[0], representations=["raw", "WM"], n_train=["all"])
+    assert results["reason"].str.contains("simulated cells and never meets real").tolist() == [False, True]
+    give_encoder(real, corpus_real=True)
+    results = evaluate_task(real, "leaf", TASKS[0], representations=["raw", "WM"], n_train=["all"])
+    assert (results["reason"] == "").all()
+
+
+def test_an_encoder_of_other_genes_is_not_used(world):
+    give_encoder(world, genes=GENES[::-1])
+    results = evaluate_task(world, "leaf", TASKS[0], representations=["raw", "CLS"], n_train=["all"])
+    assert "run the chapter 'pretraining' again" in results["reason"][1]
+
+
+def test_tables_are_collected_and_come_back_as_they_were(done):
+    workspace, results = done
+    collected = collect_results(workspace)
+    expected = pd.concat(results.values(), ignore_index=True)
+    pd.testing.assert_frame_equal(collected, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(read_results(workspace), collected, check_dtype=False)
+    assert set(collected["n_train"]) == {20, "all"}
+
+
+def test_a_readers_own_grid_never_enters_the_results(done):
+    workspace, _ = done
+    before = len(collect_results(workspace))
+    evaluate_task(workspace, "leaf", TASKS[0], n_train=[30])
+    assert len(collect_results(workspace)) == before
+    assert len(list((workspace.tables_dir / "custom" / "leaf").glob("*.csv"))) == 1
+
+
+def test_null_contrasts_are_kept_apart(done):
+    workspace, _ = done
+    collect_results(workspace)
+    nulls = read_nulls(workspace)
+    assert set(nulls["dataset"]) == {DROUGHT, OTHER} or set(nulls["dataset"]) == {DROUGHT}
+    library = nulls.query("contrast == 'library'")
+    assert set(library["groups"]) == {"c1 | c2", "s1 | s2"}
+    permuted = nulls.query("contrast == 'permuted' and protocol == 'random'")
+    assert len(permuted) == 3 and permuted["is_true"].sum() == 1
+    assert not nulls.duplicated().any()
+
+
+def test_a_task_that_has_not_run_is_said(world):
+    with pytest.raises(InputError, match="No results in profile 'demo'"):
+        collect_results(world)
+    with pytest.raises(InputError, match=r"No table results\.csv"):
+        read_results(world)
+
+
+def test_the_unit_held_out_can_be_asked_for(world):
+    asked = {"representations": ["raw"], "n_train": ["all"]}
+    results = evaluate_task(world, "leaf", REPLICATE, held_out="rep2", **asked)
+    assert set(results["held_out"]) == {"rep2"}
+    with pytest.raises(InputError, match="rep9"):
+        evaluate_task(world, "leaf", REPLICATE, held_out="rep9", **asked)
+    with pytest.raises(InputError, match="holds no replicate out"):
+        evaluate_task(world, "leaf", TASKS[0], held_out="rep1", **asked)
+
+
+def test_the_public_names_stand_in_one_place():
+    assert evaluation.metrics is metrics and evaluation.bootstrap is bootstrap
+
+
+def test_only_cells_that_are_trained_or_tested_on_are_embedded(world):
+    give_encoder(world)
+    experiment = load_experiment(world, "leaf", TASKS[2])
+    split = make_split(experiment, seed=0, max_test=20)
+    battery = fitting.Battery(world, experiment, tuning="none", vote="majority")
+    asked = [Configuration("PCA_1", "LR", n) for n in (20, 50)] + [Configuration("raw", "LR", "all")]
+    battery.expect([(configuration, split) for configuration in asked])
+    assert battery.features.cells.n_obs <= 20 + 50 + 20
+    assert set(split.test) <= set(battery.features.cells.obs_names)
+    alone = fitting.Battery(world, experiment, tuning="none", vote="majority")
+    for configuration in asked[:2]:
+        table, _ = battery._fit(configuration, split, {})
+        expected, _ = alone._fit(configuration, split, {})
+        np.testing.assert_allclose(table["score:stress"], expected["score:stress"], atol=1e-4)
+
+
+def test_what_a_control_lacks_is_its_rows_reason(world):
+    adata = world.read_processed("leaf", DROUGHT)
+    adata.obs = adata.obs.drop(columns=["cell_type", "total_counts"])
+    adata.write_h5ad(world.processed_path("leaf", DROUGHT))
+    asked = {"representations": ["raw", "depth", "cell_type"], "n_train": ["all"]}
+    reasons = evaluate_task(world, "leaf", TASKS[0], **asked).set_index("representation")["reason"]
+    assert reasons["raw"] == ""
+    assert "obs['total_counts']" in reasons["depth"]
+    assert "obs['cell_type']" in reasons["cell_type"]
