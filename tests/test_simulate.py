@@ -312,6 +312,11 @@ def test_recommended_world_has_the_order_and_the_null_world_has_none():
     assert abs(random - replicate) < 0.05 and abs(replicate - cross) < 0.05 and cross > 0.6
 
 
+def test_dense_library_effects_alone_make_a_random_split_easy():
+    random, replicate, _ = mean_scores(replace(SILENT, library=0.25, module=0), n_seeds=5)
+    assert random - replicate > 0.10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("effects", "random_gap", "cross_gap"),
