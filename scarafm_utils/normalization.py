@@ -49,7 +49,7 @@ def normalize(adata: ad.AnnData, *, target_sum: float = 1e4, total_key: str | No
     scale = np.divide(target_sum, totals, out=np.zeros_like(totals), where=totals > 0)
     n_genes = counts.getnnz(axis=1)
     counts.data = np.log1p(counts.data * np.repeat(scale, n_genes))
-    result = _replace_x(adata, counts.astype(np.float32))
+    result = with_matrix(adata, counts.astype(np.float32))
     result.obs["total_counts"], result.obs["n_genes"] = totals, n_genes
     result.uns["log1p"] = {}  # natural logarithm, where scanpy looks for it
     result.uns["normalization"] = {
@@ -98,7 +98,8 @@ def _known_totals(adata: ad.AnnData, key: str, own: np.ndarray) -> np.ndarray:
     return totals
 
 
-def _replace_x(adata: ad.AnnData, matrix) -> ad.AnnData:
+def with_matrix(adata: ad.AnnData, matrix) -> ad.AnnData:
+    """A new AnnData with another X, or the same one shared, and tables of its own."""
     import anndata as ad
 
     return ad.AnnData(

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .files import atomic_path, write_csv
-from .genes import gene_report, harmonize_loci, keep_nuclear_loci, sum_duplicate_genes
+from .genes import gene_report, harmonize_loci, harmonize_name, keep_nuclear_loci, sum_duplicate_genes
+from .hub import fetch_release
 from .manifest import Dataset
-from .normalization import as_csr, normalize
+from .normalization import as_csr, normalize, with_matrix
+from .profiles import ReleaseFiles
 from .sources import load_raw
 from .vocabulary import (
     consensus_hvgs,
@@ -80,7 +82,7 @@ def add_labels(adata: ad.AnnData, dataset: Dataset) -> ad.AnnData:
     """
     import pandas as pd
 
-    result = adata.copy()
+    result = with_matrix(adata, adata.X)
     for name, label in dataset.labels.items():
         if label.column not in result.obs:
             raise InputError(f"{dataset.id}: label '{name}' reads '{label.column}', absent from the source.")
@@ -126,7 +128,8 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
     ``tables/preprocessing-<tissue>.csv`` and ``tables/hvg-<tissue>.csv``.  With the feature set
     ``intersection`` only genes measured in every sample of every data set can enter the vocabulary,
     and the best `n_vocabulary` of those are taken; with ``union`` every nuclear locus measured
-    anywhere can, those that no data set measures in all its samples last, by name.
+    anywhere can, those that no data set measures in all its samples last, by name.  The source
+    ``release`` brings its own gene list, which is taken whole and in its order.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
             rows.append(_row(adata, dataset, tables[dataset.id]))
             write_h5ad(partial / f"{dataset.id}.h5ad", adata)
             del adata  # before the next one is read
-        vocabulary = _vocabulary(settings, tables, measured)
+        vocabulary = _vocabulary(workspace, tissue, tables, measured)
         for row in rows:
             final = workspace.processed_path(tissue, row["dataset"])
             row["n_vocabulary"] = _finish(partial / final.name, final, vocabulary)
@@ -183,7 +186,7 @@ def _refuse_empty_class(dataset: Dataset, name: str, missing: str, words) -> Non
 
 def _describe_normalised(adata: ad.AnnData) -> ad.AnnData:
     """Set n_genes of values that came normalised; their total is known only where obs tells it."""
-    result = adata.copy()
+    result = with_matrix(adata, adata.X)
     result.obs["n_genes"] = as_csr(adata.X).getnnz(axis=1)
     result.uns["normalization"] = {"total_key": "normalised in the source"}
     return result
@@ -205,6 +208,7 @@ def _read_and_process(workspace: Workspace, dataset: Dataset) -> ad.AnnData:
         n_cells=getattr(profile.data.simulated_cells, dataset.role),
         n_genes=profile.data.simulated_genes,
         max_cells=profile.data.max_cells.of(dataset.role),
+        release=profile.release,
     )
     described = dataset if workspace.simulated else dataset.read_from(profile.source)
     adata = preprocess_dataset(raw, described, target_sum=profile.preprocessing.target_sum)
@@ -225,11 +229,13 @@ def _versions() -> dict[str, str]:
     return {"scarafm_utils": __version__, **{name: version(name) for name in names}}
 
 
-def _vocabulary(settings, tables: dict, measured: dict) -> pd.DataFrame:
+def _vocabulary(workspace: Workspace, tissue: str, tables: dict, measured: dict) -> pd.DataFrame:
     """The ranked vocabulary; see `preprocess_tissue` for the two feature sets."""
     import pandas as pd
 
-    ranked = rank_genes(list(tables.values()))
+    settings, ranked = workspace.profile.preprocessing, rank_genes(tables)
+    if workspace.profile.source == "release" and (release := workspace.profile.release):
+        return _released_vocabulary(release, tissue, workspace.data_dir, ranked)
     if settings.feature_set == "intersection":
         shared = set.intersection(*(everywhere for everywhere, _ in measured.values()))
         ranked = ranked[ranked["gene"].isin(shared)]
@@ -243,6 +249,24 @@ def _vocabulary(settings, tables: dict, measured: dict) -> pd.DataFrame:
             "Leave a data set out, or set preprocessing.feature_set: union."
         )
     return ranked.head(settings.n_vocabulary or len(ranked)).reset_index(drop=True)
+
+
+def _released_vocabulary(
+    release: ReleaseFiles, tissue: str, data_dir: Path, ranked: pd.DataFrame
+) -> pd.DataFrame:
+    """The authors' gene list whole and in its own order, which is that of their weights."""
+    import pandas as pd
+
+    pattern = {str(k): v for k, v in release.vocabulary.items()}[tissue]
+    found = fetch_release([pattern], data_dir=data_dir, repo=release.repo, revision=release.revision)
+    if len(found) != 1:
+        raise InputError(f"release.vocabulary.{tissue}: '{pattern}' matches {len(found)} files; name one.")
+    listed = pd.read_csv(found[0])
+    if "gene_name" not in listed:
+        raise InputError(f"{found[0].name}: no column 'gene_name' (found: {', '.join(listed.columns)}).")
+    genes = pd.DataFrame({"gene": [harmonize_name(g) for g in listed["gene_name"]]})
+    merged = genes.merge(ranked, on="gene", how="left", validate="m:1")
+    return merged.fillna({"n_datasets": 0}).astype({"n_datasets": int})
 
 
 def _finish(partial: Path, final: Path, vocabulary: pd.DataFrame) -> int:
@@ -266,7 +290,7 @@ def _row(adata: ad.AnnData, dataset: Dataset, table: pd.DataFrame) -> dict:
         "cells_in_source": adata.uns["provenance"]["cells_in_source"],
         **cells,
         "cells_unlabelled": unlabelled,
-        "samples": len(adata.uns["samples"]),
+        "samples": len(sample_names(adata)),
         **genes,
         "genes_in_every_sample": int(measured_genes(adata).all(axis=1).sum()),
         "n_hvg": int(table["highly_variable"].sum()),

@@ -8,14 +8,20 @@ gene each sample carries in ``varm['measured']``.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .downloads import PATIENT, Network, download
 from .errors import InputError, suggest
-from .files import hash_of, sha256_file
+from .files import hash_of, write_json
+from .hub import fetch_release
+from .lockfile import checksum, read_lock
 from .manifest import Dataset, SourceSpec
-from .readers import rds_message, read_file
+from .profiles import ReleaseFiles
+from .readers import convert_command, rds_message, read_file
 from .standard import cap_per_sample, standardize
+from .unpack import extract_tar
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -27,29 +33,50 @@ SOURCES = ("simulated", "local", "public", "release")
 SIMULATED_CELLS, SIMULATED_GENES = 500, 400
 
 
-def fetch(dataset: Dataset, *, source: str, data_dir: str | Path) -> Path:
-    """Path of the file or folder that holds `dataset`.
+def fetch(
+    dataset: Dataset,
+    *,
+    source: str,
+    data_dir: str | Path,
+    release: ReleaseFiles | None = None,
+    network: Network = PATIENT,
+) -> Path:
+    """Path of the file or folder that holds `dataset`; downloaded where it is not there yet.
 
     Parameters
     ----------
     dataset
         An entry of the manifest.
     source
-        ``local`` looks in `data_dir` for ``<id>.h5ad``, ``.h5ad.gz``, ``.h5`` or a folder ``<id>``.
+        ``local`` looks in `data_dir` for ``<id>.h5ad``, ``.h5ad.gz``, ``.h5`` or a folder ``<id>``;
+        ``public`` downloads from scPlantDB or GEO, ``release`` the authors' file from Hugging Face.
     data_dir
-        The folder with the user's files.
+        The folder with the user's files and the downloads.
+    release
+        Repository and revision of the release, where a profile names others than the default.
+    network
+        Patience of downloads.
 
     Raises
     ------
     InputError
         Where nothing is found, with the names tried; where two files claim to be the data set;
-        where only an ``.rds`` is there, with the command that converts it.
+        where only an ``.rds`` is to be had, with the command that converts it; where a download
+        fails (see `downloads.download`).
     """
     if source not in SOURCES:
         raise InputError(f"source '{source}' is not known: {suggest(source, SOURCES)}.")
     if source == "simulated":
         raise InputError(f"{dataset.id}: simulated cells are made by load_raw, there is no file to fetch.")
-    return _local_path(dataset, Path(data_dir))
+    if source == "local":
+        return _local_path(dataset, Path(data_dir))
+    spec = dataset.sources[dataset.source_name(source)]
+    try:
+        if source == "public":
+            return _public_path(dataset, spec, Path(data_dir), network)
+        return _release_path(spec, Path(data_dir), release)
+    except InputError as error:
+        raise InputError(_named(error, dataset.id)) from error
 
 
 def load_raw(
@@ -62,6 +89,7 @@ def load_raw(
     n_genes: int | None = None,
     effects: Effects | None = None,
     max_cells: int | None = None,
+    release: ReleaseFiles | None = None,
 ) -> ad.AnnData:
     """Counts of one data set with standard obs columns and names.
 
@@ -79,6 +107,8 @@ def load_raw(
         Size and causes of a simulated data set; not used otherwise.
     max_cells
         Keep at most so many cells, drawn in proportion from every sample.
+    release
+        See `fetch`.
 
     Returns
     -------
@@ -98,10 +128,10 @@ def load_raw(
         adata, origin = _simulate(dataset, n_cells=n_cells, n_genes=n_genes, seed=seed, effects=effects)
         spec = SourceSpec()
     else:
-        path = fetch(dataset, source=source, data_dir=data_dir)
+        path = fetch(dataset, source=source, data_dir=data_dir, release=release)
         spec = dataset.sources.get(dataset.source_name(source), SourceSpec())
         dataset = dataset.read_from(source)
-        adata, origin = read_file(path), {"file": path.name, "sha256": _checksum(path)}
+        adata, origin = _read(path, dataset), _origin(path, Path(data_dir))
     try:
         adata = standardize(adata, dataset, spec=spec)
     except InputError as error:
@@ -129,15 +159,77 @@ def _simulate(dataset: Dataset, *, n_cells, n_genes, seed: int, effects) -> tupl
 
 def _named(error: InputError, dataset_id: str) -> str:
     text = str(error)
-    return text if text.startswith(dataset_id) else f"{dataset_id}: {text}"
+    return text if text.startswith(f"{dataset_id}: ") else f"{dataset_id}: {text}"
 
 
-def _checksum(path: Path) -> str:
-    """SHA-256 of a file; of a folder, a hash of its files' names and checksums."""
-    if path.is_file():
-        return sha256_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return hash_of({p.relative_to(path).as_posix(): sha256_file(p) for p in files})
+def _read(path: Path, dataset: Dataset) -> ad.AnnData:
+    try:
+        return read_file(path)
+    except InputError as error:
+        raise InputError(_named(error, dataset.id)) from error
+
+
+def _origin(path: Path, data_dir: Path) -> dict[str, str]:
+    """What the provenance says of a file: its name, checksum, and where it came from."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        digest = hash_of({p.relative_to(path).as_posix(): checksum(p) for p in files})
+    else:
+        digest = checksum(path)
+    entry = read_lock(data_dir).get(path.relative_to(data_dir).as_posix(), {})
+    return {
+        "file": path.name,
+        "sha256": digest,
+        **{k: entry[k] for k in ("url", "repo", "commit") if k in entry},
+    }
+
+
+def _public_path(dataset: Dataset, spec: SourceSpec, data_dir: Path, network: Network) -> Path:
+    """Download from scPlantDB or GEO; what must be converted by hand is taken if it was."""
+    if spec.format in ("rds", "manual") or spec.url is None:
+        return _converted_path(dataset, spec, data_dir)
+    folder = data_dir / dataset.id if spec.parts else data_dir
+    path = download(spec.url, folder, size=spec.bytes, sha256=spec.sha256, network=network)
+    for url in spec.parts:
+        download(url, folder, network=network)
+    if spec.parts:
+        return folder
+    return _unpacked_tar(path, data_dir / dataset.id) if path.suffix == ".tar" else path
+
+
+def _unpacked_tar(archive: Path, folder: Path) -> Path:
+    """The folder with the cells of an archive; unpacked again where the archive changed."""
+    stamp = folder / ".from.json"
+    origin = {"archive": archive.name, "sha256": checksum(archive)}
+    if not stamp.exists() or json.loads(stamp.read_text(encoding="utf-8")) != origin:
+        write_json(extract_tar(archive, folder) / stamp.name, origin)
+    return folder
+
+
+def _converted_path(dataset: Dataset, spec: SourceSpec, data_dir: Path) -> Path:
+    """The file that a user made by hand, or one line that says how to make it."""
+    names = [n for n in _local_names(dataset) if (data_dir / n).exists()]
+    if names:
+        return data_dir / names[0]
+    if not spec.url:
+        raise InputError(f"this has no address to download from. {spec.note}")
+    urls = [spec.url, *spec.parts]
+    targets = [
+        f"{dataset.id}/{Path(u).name.split('.')[0]}.h5ad" if spec.parts else f"{dataset.id}.h5ad"
+        for u in urls
+    ]
+    commands = " ; ".join(convert_command(url, target) for url, target in zip(urls, targets, strict=True))
+    raise InputError(
+        f"only R objects are to be had, which are not read here. Download {' and '.join(urls)} into the data "
+        f"folder '{data_dir.name}' and run there: {commands}"
+    )
+
+
+def _release_path(spec: SourceSpec, data_dir: Path, release: ReleaseFiles | None) -> Path:
+    if not spec.path:
+        raise InputError("the manifest names no file in the release.")
+    where = {"repo": release.repo, "revision": release.revision} if release else {}
+    return fetch_release([spec.path], data_dir=data_dir, **where)[0]
 
 
 def _local_path(dataset: Dataset, data_dir: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import InputError, suggest
 from .manifest import Dataset, SourceSpec
 from .readers import count_problem, find_counts
+from .tenx import MEASURED
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -79,7 +80,8 @@ def _standard_obs(obs: pd.DataFrame, dataset: Dataset, spec: SourceSpec) -> pd.D
         if name not in by_sample and (values := _column(obs, dataset, name)) is not None:
             table[name] = _numbers(values, dataset, name) if name == "total_counts" else _words(values)
     if "sample" not in table:
-        table["sample"] = obs["library"].to_numpy() if "library" in obs else _derived_sample(table, dataset)
+        own = obs["library"].to_numpy() if "library" in obs else _derived_sample(table, dataset)
+        table["sample"] = _words(own)
     if table["sample"].isna().any():
         raise InputError(f"{dataset.id}: {int(table['sample'].isna().sum())} cells have no sample.")
     if spec.samples:
@@ -166,14 +168,14 @@ def _add_by_sample(table: pd.DataFrame, dataset: Dataset, samples: dict[str, dic
 
 
 def _is_measured_column(column: str, dataset: Dataset) -> bool:
-    return str(column).startswith(dataset.measured or "measured_in_")
+    return str(column).startswith(dataset.measured or MEASURED)
 
 
 def _measured(adata: ad.AnnData, dataset: Dataset, samples: list[str]) -> pd.DataFrame:
     """Features by samples: which sample carries which feature; all True for whole annotations."""
     import pandas as pd
 
-    prefix = dataset.measured or "measured_in_"
+    prefix = dataset.measured or MEASURED
     columns = [f"{prefix}{sample}" for sample in samples]
     if not any(_is_measured_column(c, dataset) for c in adata.var):
         return pd.DataFrame(True, index=adata.var_names, columns=samples)

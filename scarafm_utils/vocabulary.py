@@ -52,7 +52,7 @@ def hvg_table(adata: ad.AnnData, *, n_top_genes: int = 2000) -> pd.DataFrame:
     return table
 
 
-def rank_genes(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def rank_genes(tables: Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Rank the genes of `hvg_table`s: in how many data sets variable, mean dispersion, name.
 
     Returns
@@ -77,7 +77,9 @@ def rank_genes(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return ranked.sort_values(order, ascending=[False, False, True], kind="stable", ignore_index=True)
 
 
-def consensus_hvgs(tables: Sequence[pd.DataFrame], *, n_top_genes: int = 4000) -> pd.Index:
+def consensus_hvgs(
+    tables: Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame], *, n_top_genes: int = 4000
+) -> pd.Index:
     """Consensus genes across data sets, best first (A.1.1).
 
     Genes are ranked by the number of data sets in which they are highly variable; ties by the mean
@@ -110,10 +112,10 @@ def to_vocabulary(adata: ad.AnnData, genes: Sequence[str]) -> ad.AnnData:
     import pandas as pd
     import scipy.sparse as sp
 
-    genes = pd.Index([str(g) for g in genes], name=None)
-    if genes.has_duplicates:
-        raise InputError(f"vocabulary: '{genes[genes.duplicated()][0]}' stands twice.")
-    source = adata.var_names.get_indexer(genes)
+    wanted = pd.Index([str(g) for g in genes])
+    if wanted.has_duplicates:
+        raise InputError(f"vocabulary: '{wanted[wanted.duplicated()][0]}' stands twice.")
+    source = adata.var_names.get_indexer(wanted)
     present = np.flatnonzero(source >= 0)
     if present.size == 0:
         raise InputError(f"{dataset_name(adata)}: has none of the {len(genes):,} genes of the vocabulary.")
@@ -124,7 +126,7 @@ def to_vocabulary(adata: ad.AnnData, genes: Sequence[str]) -> ad.AnnData:
     samples = sample_names(adata)
     measured = np.zeros((len(genes), len(samples)), dtype=bool)
     measured[present] = measured_genes(adata)[source[present]]
-    result = ad.AnnData(X=matrix, obs=adata.obs.copy(), var=pd.DataFrame(index=genes), uns=dict(adata.uns))
+    result = ad.AnnData(X=matrix, obs=adata.obs.copy(), var=pd.DataFrame(index=wanted), uns=dict(adata.uns))
     result.varm["measured"], result.uns["samples"] = measured, samples
     return result
 

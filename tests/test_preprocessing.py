@@ -293,3 +293,93 @@ def test_real_root_vocabulary_is_the_union(tmp_path):
     absent = ~adata.varm["measured"].any(axis=1)
     assert absent.sum() == len(vocabulary) - report.loc["SRP169576", "n_vocabulary"]
     assert adata.X[:, np.flatnonzero(absent)].nnz == 0
+
+
+# ---- the authors' release ---------------------------------------------------------------------
+
+
+def test_the_releases_gene_list_is_taken_whole_and_in_its_order(tmp_path, monkeypatch):
+    import scarafm_utils.preprocessing as module
+
+    listed = ["AT1G00003", "at1g00001.1", "AT5G99999"]
+    pd.DataFrame({"gene_name": listed}).to_csv(tmp_path / "consensus_hvg.csv")
+    asked = []
+
+    def fetch_release(patterns, **where):
+        asked.append((patterns, where["repo"]))
+        return [tmp_path / "consensus_hvg.csv"]
+
+    def read(dataset, **_):
+        adata = small(np.log1p([[1.5, 3, 0], [1, 0, 0], [2, 2, 4]]), condition=["Infected", "Mock", "Mock"])
+        adata.var_names, adata.uns["log1p"] = ["AT1G00001", "AT1G00002", "AT1G00003"], {}
+        adata.obs["sample"], adata.obs["condition"] = "S1", ["Normal", "Mild drought", "Normal"]
+        adata.uns["provenance"] = {"source": "release", "cells_in_source": 3}
+        return adata
+
+    monkeypatch.setattr(module, "fetch_release", fetch_release)
+    monkeypatch.setattr(module, "load_raw", read)
+    profile = load_profile(PROJECT / "profiles" / "release.yaml")
+    grid = profile.tissues["leaf"].model_copy(update={"tasks": ["random:ERP132245"]})
+    profile = profile.model_copy(update={"tissues": {"leaf": grid}})
+    workspace = Workspace(profile, load_manifest(PROJECT / "data_manifest.yaml"), tmp_path / "out")
+    preprocess_tissue(workspace, "leaf")
+    assert asked == [(["data/scAra_Leaf/*consensus_hvg.csv"], profile.release.repo)]
+    adata = workspace.read_processed("leaf", "ERP132245")
+    assert list(adata.var_names) == ["AT1G00003", "AT1G00001", "AT5G99999"]
+    assert adata.varm["measured"][:, 0].tolist() == [True, True, False]
+    np.testing.assert_allclose(adata.X.toarray()[2], np.log1p([4, 2, 0]), rtol=1e-6)
+    assert pd.read_csv(workspace.vocabulary_path("leaf"))["gene"].tolist() == list(adata.var_names)
+
+
+# ---- bad files leave nothing ------------------------------------------------------------------
+
+
+def bad(change) -> ad.AnnData:
+    adata = small(Condition=["Heat", "Normal", "Normal"])
+    adata.X = adata.X.astype(np.float64)
+    adata.var_names = ["AT1G00001", "AT1G00002", "AT1G00003"]
+    return change(adata)
+
+
+def setx(value):
+    def change(adata):
+        adata.X[0, 1] = value
+        return adata
+
+    return change
+
+
+def rename(**names):
+    def change(adata):
+        for key, value in names.items():
+            setattr(adata, key, value)
+        return adata
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setx(np.nan), "D1: no counts: X has values that are NaN"),
+        (setx(-3), "D1: no counts: X has negative values"),
+        (setx(0.25), "D1: no counts: X has 1 values that are not whole numbers"),
+        (rename(obs_names=["a", "b", "b"]), "D1: 1 barcodes stand twice"),
+        (rename(var_names=["x", "y", "z"]), "D1: 0 of 3 feature names are Arabidopsis loci .*'x', 'y', 'z'"),
+        (rename(var_names=["ATCG00001", "ATMG00002", "ATCG00003"]), "D1: no nuclear locus"),
+        (rename(X=sp.csr_matrix((3, 3))), "D1: no cell has a count"),
+        (lambda adata: adata[:0].copy(), "D1: the file has 0 cells"),
+    ],
+)
+def test_a_bad_file_is_one_line_and_leaves_nothing(tmp_path, change, message):
+    data = tmp_path / "out" / "data"
+    data.mkdir(parents=True)
+    bad(change).write_h5ad(data / "D1.h5ad")
+    base = tiny_workspace(tmp_path / "out").profile
+    grid = base.tissues["leaf"].model_copy(update={"tasks": ["random:D1"], "pretraining": []})
+    profile = base.model_copy(update={"source": "local", "tissues": {"leaf": grid}})
+    described = downstream(tissue="leaf", obs=ObsColumns(condition="Condition"))
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        preprocess_tissue(Workspace(profile, {"D1": described}, tmp_path / "out"), "leaf")
+    assert "\n" not in str(error.value)
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["D1.h5ad"]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
+import tarfile
 from pathlib import Path
 
 import anndata as ad
+import loopback
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_readers import write_triplet
 
 from scarafm_utils.errors import InputError
 from scarafm_utils.files import sha256_file
 from scarafm_utils.manifest import Dataset, Label, ObsColumns, SourceSpec, load_manifest
+from scarafm_utils.profiles import ReleaseFiles
 from scarafm_utils.sources import fetch, load_raw
 from scarafm_utils.standard import cap_per_sample, standardize
 
@@ -242,6 +249,141 @@ def test_unknown_and_simulated_sources_cannot_be_fetched(tmp_path):
         fetch(dataset(), source="locale", data_dir=tmp_path)
     with pytest.raises(InputError, match="no file to fetch"):
         fetch(dataset(), source="simulated", data_dir=tmp_path)
+
+
+# ---- from the network -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = loopback.Server()
+    yield server
+    server.close()
+
+
+def public(server, name: str, **kwargs) -> Dataset:
+    spec = SourceSpec(url=server.url(f"/{name}"), **kwargs)
+    return dataset(
+        sources={"geo" if "parts" in kwargs or name.endswith((".tar", ".rds")) else "scplantdb": spec}
+    )
+
+
+def packed(adata: ad.AnnData, folder: Path) -> bytes:
+    adata.write_h5ad(folder / "made.h5ad")
+    return gzip.compress((folder / "made.h5ad").read_bytes())
+
+
+def geo_tar(folder: Path, libraries: dict[str, np.ndarray]) -> bytes:
+    for name, counts in libraries.items():
+        kinds = ["Gene Expression", "Gene Expression", "Peaks"]
+        write_triplet(folder / "raw", prefix=f"GSM1_{name}_", counts=counts, kinds=kinds)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path in sorted((folder / "raw").iterdir()):
+            tar.add(path, arcname=path.name)
+    return buffer.getvalue()
+
+
+def test_a_packed_h5ad_of_scplantdb_is_fetched_and_read(server, tmp_path):
+    server.files["/D1.h5ad.gz"] = packed(cells(), tmp_path)
+    described, data = public(server, "D1.h5ad.gz", bytes=len(server.files["/D1.h5ad.gz"])), tmp_path / "data"
+    adata = load_raw(described, source="public", data_dir=data)
+    assert adata.X.toarray().tolist() == np.arange(12).reshape(4, 3).tolist()
+    provenance = adata.uns["provenance"]
+    assert provenance["url"] == server.url("/D1.h5ad.gz")
+    assert provenance["sha256"] == sha256_file(data / "D1.h5ad.gz")
+    load_raw(described, source="public", data_dir=data)
+    assert len(server.log) == 1
+    assert sorted(p.name for p in data.iterdir()) == [".downloads", "D1.h5ad.gz", "downloads.lock.json"]
+
+
+def test_a_geo_archive_is_fetched_unpacked_and_read(server, tmp_path):
+    counts = np.array([[1, 0, 2], [0, 3, 0]])
+    server.files["/D1_RAW.tar"] = geo_tar(tmp_path, {"Control1": counts, "Case1": counts * 2})
+    samples = {
+        "Control1": {"condition": "Normal", "replicate": "1"},
+        "Case1": {"condition": "Heat", "replicate": "1"},
+    }
+    described, data = public(server, "D1_RAW.tar", format="raw_tar", samples=samples), tmp_path / "data"
+    adata = load_raw(described, source="public", data_dir=data)
+    assert adata.uns["samples"] == ["Case1", "Control1"]
+    assert adata.obs["condition"].tolist() == ["Heat", "Heat", "Normal", "Normal"]
+    assert adata.X.toarray().tolist() == [[2, 0], [0, 6], [1, 0], [0, 3]]
+    assert adata.obs_names[0] == "D1:Case1:AAA-1"
+    before = (data / "D1" / ".from.json").stat().st_mtime_ns
+    again = load_raw(described, source="public", data_dir=data)
+    assert again.uns["provenance"]["sha256"] == adata.uns["provenance"]["sha256"]
+    assert (data / "D1" / ".from.json").stat().st_mtime_ns == before
+
+
+def test_a_dangerous_archive_names_the_data_set(server, tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("../../matrix.mtx"))
+    server.files["/D1_RAW.tar"] = buffer.getvalue()
+    with pytest.raises(InputError, match="^D1: D1_RAW.tar: member '../../matrix.mtx' would land outside"):
+        load_raw(public(server, "D1_RAW.tar"), source="public", data_dir=tmp_path)
+
+
+def test_a_download_that_fails_names_the_data_set(server, tmp_path):
+    with pytest.raises(InputError, match="^D1: the server answers 404"):
+        fetch(public(server, "D1.h5ad.gz"), source="public", data_dir=tmp_path)
+    server.files["/D1.h5ad.gz"] = gzip.compress(os.urandom(5000))[:-100]
+    with pytest.raises(InputError, match="^D1: D1.h5ad.gz: not a whole gzip file"):
+        load_raw(public(server, "D1.h5ad.gz"), source="public", data_dir=tmp_path)
+
+
+def test_an_r_object_is_not_downloaded_but_its_conversion_is_taken(server, tmp_path):
+    described = public(server, "D1_seurat.rds", format="rds")
+    with pytest.raises(
+        InputError, match=r"^D1: only R objects.*D1_seurat.rds.*Rscript .*\"D1.h5ad\""
+    ) as error:
+        fetch(described, source="public", data_dir=tmp_path)
+    assert not server.log and "\n" not in str(error.value)
+    cells().write_h5ad(tmp_path / "D1.h5ad")
+    assert load_raw(described, source="public", data_dir=tmp_path).n_obs == 4
+
+
+def test_an_r_object_in_parts_becomes_a_folder_of_libraries(server, tmp_path):
+    described = public(server, "D1_a.rds.gz", format="rds", parts=[server.url("/D1_b.rds.gz")])
+    with pytest.raises(InputError, match=r"\"D1/D1_a.h5ad\".* ; Rscript .*\"D1/D1_b.h5ad\""):
+        fetch(described, source="public", data_dir=tmp_path)
+    (tmp_path / "D1").mkdir()
+    for part in "ab":
+        cells().write_h5ad(tmp_path / "D1" / f"D1_{part}.h5ad")
+    free = described.model_copy(update={"obs": ObsColumns(condition="Condition")})
+    assert load_raw(free, source="public", data_dir=tmp_path).uns["samples"] == ["D1_a", "D1_b"]
+
+
+def test_what_must_be_fetched_by_hand_says_so(tmp_path):
+    spec = SourceSpec(format="manual", note="Get it from the portal.")
+    with pytest.raises(InputError, match="^D1: this has no address .* Get it from the portal"):
+        fetch(dataset(sources={"portal": spec}), source="public", data_dir=tmp_path)
+    with pytest.raises(InputError, match="D1: no source 'release' in the manifest"):
+        fetch(dataset(), source="release", data_dir=tmp_path)
+
+
+def test_the_release_is_asked_for_one_file_of_one_revision(tmp_path, monkeypatch):
+    import scarafm_utils.sources as module
+
+    asked = []
+
+    def fetch_release(patterns, *, data_dir, **where):
+        asked.append((patterns, where))
+        adata = cells()
+        adata.X = sp.csr_matrix(np.log1p(adata.X.toarray()))
+        path = data_dir / "release" / patterns[0]
+        path.parent.mkdir(parents=True)
+        adata.write_h5ad(path)
+        return [path]
+
+    monkeypatch.setattr(module, "fetch_release", fetch_release)
+    spec = SourceSpec(path="x/D1_subset.h5ad", normalised=True, obs=ObsColumns(condition="Condition"))
+    files = ReleaseFiles(repo="lab/r", revision="c" * 40, weights={}, vocabulary={})
+    adata = load_raw(dataset(sources={"release": spec}), source="release", data_dir=tmp_path, release=files)
+    assert asked == [(["x/D1_subset.h5ad"], {"repo": "lab/r", "revision": "c" * 40})]
+    assert "log1p" in adata.uns and adata.uns["samples"] == ["Normal", "Heat"]
 
 
 # ---- fewer cells ------------------------------------------------------------------------------
