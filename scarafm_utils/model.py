@@ -28,6 +28,8 @@ from .errors import InputError, suggest
 from .tokens import eos_id, seeded_generator
 
 KERNEL_EPS = 1e-4
+#: Tokens whose random features are made at once; 256 × 266 numbers per head fit a core's cache.
+BLOCK_TOKENS = 256
 CHOICES = {
     "attention": ("performer", "softmax"),
     "key_max": ("head", "batch"),
@@ -89,24 +91,35 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     phi(q) @ (phi(k)ᵀ v) / phi(q) @ (phi(k)ᵀ 1) with phi(x) = exp(xP - |x|²/2 - max) + eps.
     The factor 1/√m of phi cancels and is left out; v gets a column of ones, so that one product
     gives numerator and denominator; eps enters as sums over tokens and over features, since
-    (A + eps) B = AB + eps · ΣB.  q, k, v: (B, h, N, e); returns (B, h, N, e).
+    (A + eps) B = AB + eps · ΣB.  Tokens are taken in blocks, so that the features stay in cache;
+    the maximum of the keys is then a running one, and sums made with an older one are rescaled.
+    q, k, v: (B, h, N, e); returns (B, h, N, e).
     """
     scale = q.shape[-1] ** -0.25
     weight = (projection * scale).T.to(q.dtype)  # (e, m)
+    whole = q.is_cuda or torch.compiler.is_compiling()  # launches, and compiling, cost more than cache
+    block = q.shape[2] if whole else BLOCK_TOKENS
     v = F.pad(v, (0, 1), value=1.0)  # (B, h, N, e + 1)
 
-    phi_k = k @ weight  # (B, h, N, m)
-    peak = phi_k.detach().amax(dim=(-2, -1), keepdim=True)  # (B, h, 1, 1)
+    context, peak = 0.0, torch.tensor(-math.inf, device=q.device)
+    for k_part, v_part in zip(k.split(block, 2), v.split(block, 2), strict=True):
+        phi = k_part @ weight  # (B, h, n, m)
+        new_peak = torch.maximum(peak, phi.detach().amax((-2, -1), keepdim=True))  # (B, h, 1, 1)
+        phi = phi.sub_(half_square(k_part, scale) + new_peak).exp_()
+        context = context * (peak - new_peak).exp() + phi.transpose(-2, -1) @ v_part  # (B, h, m, e + 1)
+        peak = new_peak
     if key_max == "batch":
-        peak = peak.amax()
-    phi_k = (phi_k - (half_square(k, scale) + peak)).exp()
-    context = phi_k.transpose(-2, -1) @ v + KERNEL_EPS * v.sum(-2, keepdim=True)  # (B, h, m, e + 1)
+        context = context * (peak - peak.amax()).exp()
+    context = context + KERNEL_EPS * v.sum(-2, keepdim=True)
+    rest = KERNEL_EPS * context.sum(-2, keepdim=True)  # (B, h, 1, e + 1)
 
-    phi_q = q @ weight  # (B, h, N, m)
-    peak = phi_q.detach().amax(dim=-1, keepdim=True)  # (B, h, N, 1)
-    phi_q = (phi_q - (half_square(q, scale) + peak)).exp()
-    out = phi_q @ context + KERNEL_EPS * context.sum(-2, keepdim=True)  # (B, h, N, e + 1)
-    return out[..., :-1] / out[..., -1:]
+    out = []
+    for q_part in q.split(block, 2):
+        phi = q_part @ weight  # (B, h, n, m)
+        phi = phi.sub_(half_square(q_part, scale) + phi.detach().amax(-1, keepdim=True)).exp_()
+        sums = phi @ context + rest  # (B, h, n, e + 1)
+        out.append(sums[..., :-1] / sums[..., -1:])
+    return torch.cat(out, dim=2)
 
 
 def half_square(x, scale: float):
