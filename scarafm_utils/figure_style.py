@@ -129,8 +129,8 @@ def mark_simulated(figure: PageFigure, simulated: bool) -> PageFigure:
 def chance_and_ceiling(ax, *, vertical: bool = False) -> None:
     """A dashed line at 0.5, where a coin stands, and a dotted one at 1, which nothing exceeds."""
     line = ax.axvline if vertical else ax.axhline
-    line(0.5, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.5, gid="chance")
-    line(1.0, color="black", linewidth=0.9, linestyle=":", zorder=0.5, gid="ceiling")
+    line(0.5, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.9, gid="chance")
+    line(1.0, color="black", linewidth=0.9, linestyle=":", zorder=0.9, gid="ceiling")
 
 
 def spread(n: int, width: float) -> list[float]:

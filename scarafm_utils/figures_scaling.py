@@ -66,10 +66,10 @@ def _draw_missing(ax, mine: pd.DataFrame, sizes: dict[str, float], names: tuple[
 
 def _mark_all(ax, x: float) -> None:
     """A thin line where all training cells of this task stand."""
-    ax.axvline(x, color="#B5B5B5", linewidth=0.8, zorder=0.4, gid="all")
+    ax.axvline(x, color="#B5B5B5", linewidth=0.8, zorder=0.8, gid="all")
     where = {"transform": ax.get_xaxis_transform(), "ha": "right", "va": "bottom", "rotation": 90}
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    ax.text(x, 0.04, "all", fontsize=7.5, color=GREY, bbox=box, zorder=0.6, **where)
+    ax.text(x, 0.04, "all", fontsize=7.5, color=GREY, bbox=box, zorder=1.0, **where)
 
 
 def _draw_cell(ax, rows: pd.DataFrame, task: TaskLabel, head: str, sizes: dict[str, float]) -> None:
