@@ -57,21 +57,13 @@ def metrics(scores: pd.DataFrame) -> pd.DataFrame:
         No rows, a score that is not a number, or a label without a score column.
     """
     import pandas as pd
-    from sklearn.metrics import brier_score_loss, f1_score, matthews_corrcoef
 
     classes, truth, values = _arrays(scores)
-    predicted = values.argmax(axis=1)
     row = dict.fromkeys(METRICS, float("nan"))
     if len(set(truth)) == len(classes):
-        row |= _ranking_metrics(truth, values, predicted)
-        row["mcc"] = matthews_corrcoef(truth, predicted)
-        row["f1_macro"] = f1_score(truth, predicted, average="macro")
-    binary = len(classes) == 2
-    row["brier"] = (
-        brier_score_loss(truth == 1, values[:, 1].clip(0, 1))
-        if binary
-        else float(((values - _one_hot(truth, len(classes))) ** 2).sum(axis=1).mean())
-    )
+        row |= _ranking_metrics(truth, values) | _label_metrics(truth, values.argmax(axis=1), len(classes))
+    squared = (values - _one_hot(truth, len(classes))) ** 2
+    row["brier"] = float((squared[:, 1] if len(classes) == 2 else squared.sum(axis=1)).mean())
     row["ece"] = expected_calibration_error(scores)
     return pd.DataFrame([row])
 
@@ -170,19 +162,40 @@ def _arrays(scores: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     return classes, truth.to_numpy(dtype=np.int64), values
 
 
-def _ranking_metrics(truth: np.ndarray, values: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """The metrics that scikit-learn computes from one column, or from one column per class."""
+def _ranking_metrics(truth: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """Metrics of the order of cells, from one score column, or the mean over one per class."""
     import numpy as np
-    from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
-    ones = np.ones((1, len(truth)))
-    columns = [1] if values.shape[1] == 2 else range(values.shape[1])
-    precision = [average_precision_score(truth == c, values[:, c]) for c in columns]
+    ones, k = np.ones((1, len(truth))), values.shape[1]
+    columns = [1] if k == 2 else range(k)
     return {
         "auroc": float(_weighted_auroc(truth, values, ones)[0]),
-        "auroc_hard": float(_weighted_auroc(truth, _one_hot(predicted, values.shape[1]), ones)[0]),
-        "auprc": float(np.mean(precision)),
-        "balanced_accuracy": float(balanced_accuracy_score(truth, predicted)),
+        "auroc_hard": float(_weighted_auroc(truth, _one_hot(values.argmax(axis=1), k), ones)[0]),
+        "auprc": float(np.mean([_average_precision(truth == c, values[:, c]) for c in columns])),
+    }
+
+
+def _average_precision(positive: np.ndarray, score: np.ndarray) -> float:
+    """Precision at each threshold weighted by the recall it adds; equal scores share a threshold."""
+    import numpy as np
+
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=np.inf))
+    found = np.cumsum(positive[order])[last]
+    return float((np.diff(found, prepend=0) * found / (last + 1)).sum() / found[-1])
+
+
+def _label_metrics(truth: np.ndarray, predicted: np.ndarray, k: int) -> dict[str, float]:
+    """Metrics of predicted labels, from the confusion matrix (truth in rows)."""
+    import numpy as np
+
+    table = np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k).astype(float)
+    hits, rows, columns, n = np.diag(table), table.sum(axis=1), table.sum(axis=0), len(truth)
+    spread = (n**2 - columns @ columns) * (n**2 - rows @ rows)
+    return {
+        "balanced_accuracy": float((hits / rows).mean()),
+        "mcc": float((hits.sum() * n - rows @ columns) / np.sqrt(spread)) if spread > 0 else 0.0,
+        "f1_macro": float((2 * hits / (rows + columns)).mean()),
     }
 
 

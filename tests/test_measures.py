@@ -82,6 +82,10 @@ def test_three_classes_equal_scikit_learn(seed, n):
     assert row["auroc_hard"] == pytest.approx(sk.roc_auc_score(truth, hard, multi_class="ovr"), abs=1e-12)
     assert row["auprc"] == pytest.approx(sk.average_precision_score(np.eye(3)[truth], values), abs=1e-12)
     assert row["brier"] == pytest.approx(sk.brier_score_loss(truth, normed, labels=[0, 1, 2]), abs=1e-4)
+    labels = values.argmax(axis=1)
+    assert row["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, labels), abs=1e-12)
+    assert row["mcc"] == pytest.approx(sk.matthews_corrcoef(truth, labels), abs=1e-12)
+    assert row["f1_macro"] == pytest.approx(sk.f1_score(truth, labels, average="macro"), abs=1e-12)
 
 
 def test_calibration_error_equals_the_reliability_curve():
