@@ -18,6 +18,10 @@ INDEX = [c for c in CHAPTERS if CHAPTERS[c].tissue in (None, *TISSUES)]
 THREADS = paper.profile.threads
 
 
+wildcard_constraints:
+    tissue="|".join(TISSUES),
+
+
 def code(wildcards_or_name):
     """The notebook of a chapter and every module it reaches: a change in any of them counts."""
     return source_files(getattr(wildcards_or_name, "chapter", wildcards_or_name))

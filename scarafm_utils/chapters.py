@@ -159,15 +159,15 @@ def validate(chapter: str, params: dict[str, Any]) -> dict[str, Any]:
     return {name: parse_value(known[name], value) for name, value in params.items()}
 
 
-def unit_slug(chapter: Chapter, params: dict[str, Any], defaults: dict[str, Parameter]) -> str:
-    """The file name of a run: ``index``, a tissue, or a task (and label unless it is stress)."""
-    if chapter.unit is None:
-        return "index"
-    unit = params.get(chapter.unit, defaults[chapter.unit].default)
+def unit_slug(unit: str, *, label: str = "stress") -> str:
+    """The file name of a run: ``index``, a tissue, or a task (and label unless it is stress).
+
+    >>> unit_slug("cross:GSE273033:ERP132245"), unit_slug("random:SRP169576", label="hair")
+    ('cross-GSE273033-ERP132245', 'random-SRP169576-hair')
+    """
     if unit == "all":
         return "index"
-    slug = parse_task(unit).slug if chapter.unit == "task" else unit
-    label = params.get("label", "stress")
+    slug = parse_task(unit).slug if ":" in unit else unit
     return slug if label == "stress" else f"{slug}-{label}"
 
 
@@ -222,7 +222,7 @@ def _check_unit(spec: Chapter, params: dict[str, Any], workspace: Workspace) -> 
         )
     if unit != "all" and spec.unit == "task":
         _check_task(unit, params.get("label", defaults["label"].default), spec, workspace)
-    return unit_slug(spec, params, defaults)
+    return unit_slug(unit, label=params.get("label", "stress"))
 
 
 def _check_task(task: str, label: str, spec: Chapter, workspace: Workspace) -> None:
@@ -260,7 +260,7 @@ def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> No
         try:
             pm.execute_notebook(
                 source, result, parameters=params, cwd=PROJECT, kernel_name="python3",
-                progress_bar=False, log_output=False, extra_arguments=["--log-level=ERROR"],
+                progress_bar=False, log_output=False, extra_arguments=["--log-level=CRITICAL"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             if error.ename == "InputError":

@@ -72,7 +72,7 @@ def run(
     started = time.monotonic()
     path = ch.run(chapter, _pairs(param or []), profile=profile, out=out)
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    typer.echo(f"{chapter} {path.stem}: {time.monotonic() - started:.0f} s, {shown}")
+    typer.echo(f"done: {chapter} {path.stem}, {time.monotonic() - started:.0f} s, {shown}")
 
 
 def _pairs(items: list[str]) -> dict[str, str]:
@@ -94,7 +94,7 @@ def collect(profile: ProfileOption = "demo") -> None:
     from .workspace import open_workspace
 
     workspace = open_workspace(profile)
-    typer.echo(f"{len(collect_results(workspace))} results in {workspace.profile.name}/tables/results.csv")
+    typer.echo(f"done: {len(collect_results(workspace))} results in {workspace.profile.name}/tables/results.csv")
 
 
 @app.command()
@@ -103,7 +103,8 @@ def site(profile: ProfileOption = "demo") -> None:
     from .site import build_site
     from .workspace import open_workspace
 
-    typer.echo(str(build_site(open_workspace(profile))))
+    page = build_site(open_workspace(profile))
+    typer.echo(f"done: {len(list(page.parent.rglob('*.html')))} pages")
 
 
 @data_app.command("list")

@@ -23,6 +23,9 @@ from .workspace import PROJECT, Workspace, open_workspace
 
 ARTIFACTS = PROJECT / "artifacts"
 
+#: What a line starts with that says a step is done.
+DONE = "done: "
+
 
 def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) -> Path:
     """Run what is stale of a profile's grid, then render the book.
@@ -115,23 +118,27 @@ def _snakemake(profile: str, cores: int) -> None:
 
 
 def _relay(process: subprocess.Popen) -> list[str]:
-    """Show what a person wants to see: each finished run, and how many there are."""
-    log, started = [], time.monotonic()
+    """Show what a person wants to see: each finished run, how many there are, and the time so far."""
+    log, finished, started = [], [], time.monotonic()
     assert process.stdout is not None
     for line in process.stdout:
         log.append(line)
         progress = re.match(r"(\d+) of (\d+) steps", line)
-        if progress:
+        if line.startswith(DONE):
+            finished.append(line.removeprefix(DONE).strip())
+        elif progress:
             minutes, seconds = divmod(int(time.monotonic() - started), 60)
-            print(f"[{progress[1]}/{progress[2]}] {minutes}:{seconds:02d}", flush=True)
-        elif line.startswith(("• ", "scarafm: ")):
+            print(f"[{progress[1]}/{progress[2]}] {minutes}:{seconds:02d} {', '.join(finished)}", flush=True)
+            finished = []
+        elif line.startswith("scarafm: "):
             print(line.rstrip(), flush=True)
     return log
 
 
 def _failure(log: list[str], path: Path) -> str:
     reasons = [line.strip().removeprefix("scarafm: ") for line in log if line.startswith("scarafm: ")]
-    shown = reasons[0] if reasons else next((line.strip() for line in reversed(log) if "Error" in line), "no reason given")
+    other = (line.strip() for line in reversed(log) if re.search(r"Error|Exception", line))
+    shown = reasons[0] if reasons else next(other, "no reason given")
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return f"the build stopped: {shown}{more}. The whole log is {path}."
 
@@ -151,7 +158,7 @@ def evaluation_runs(workspace: Workspace) -> dict[tuple[str, str], tuple[str, st
         settings = workspace.profile.tissues[chapter.tissue]
         for task in settings.tasks:
             for label in settings.labels:
-                slug = unit_slug(chapter, {"task": task, "label": label}, {})
+                slug = unit_slug(task, label=label)
                 runs[chapter.name, slug] = (task, label)
     return runs
 
@@ -173,7 +180,7 @@ def source_files(name: str) -> list[str]:
     if name in CHAPTERS:
         chapter = CHAPTERS[name]
         code = [c.source for c in read_notebook(chapter).cells if c.cell_type == "code"]
-        start, files = _imports("\n".join(code)), [chapter.path]
+        start, files = _imports("\n".join(code)) | {"chapters"}, [chapter.path]
     else:
         start, files = {name}, []
     return sorted(str(p.relative_to(PROJECT)) for p in [*files, *_closure(start)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .profiles import REPRESENTATIONS
+from .figure_rows import fullest_size, main_fidelity, with_text_keys
+from .profiles import PROTOCOLS, REPRESENTATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,19 +106,19 @@ def read_vocabulary(workspace: Workspace, tissue: str) -> pd.DataFrame:
 
 
 def result_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Results at the full training size, for a page: metrics rounded to three digits, reasons spelt out."""
-    keys = ["representation", "head", "seed", "held_out", "fidelity", "n_test"]
+    """Results of the main fidelity, for a page: metrics rounded to three digits, reasons spelt out."""
+    keys = ["representation", "head", "n_train", "seed", "held_out", "n_test"]
     values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
-    rows = results[results["n_train"].astype(str) == "all"]
-    table = rows[[*keys, *values, "reason"]].copy()
+    table = main_fidelity(with_text_keys(results))[[*keys, *values, "reason"]].copy()
     table[values] = table[values].astype(float).round(3)
     return table.astype(object).where(table.notna(), "").reset_index(drop=True)
 
 
 def paper_grid(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows that the paper's bars show: its representations, its text's arithmetic, all cells."""
-    keep = results["representation"].isin(REPRESENTATIONS) & (results["fidelity"] == "paper")
-    return results[keep & (results["n_train"].astype(str) == "all")]
+    """The rows that the paper's bars show: its representations, at the size that figures draw."""
+    rows = main_fidelity(with_text_keys(results))
+    rows = rows[rows["representation"].isin(REPRESENTATIONS)]
+    return rows[rows["n_train"] == fullest_size(rows)]
 
 
 def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
@@ -125,36 +126,35 @@ def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
 
     Rows of a task are averaged first, over representations, heads, seeds and held-out units.
     """
-    rows = paper_grid(results)
-    by_task = rows.groupby(["protocol", "task"])[["auroc", "auroc_hard"]].mean()
-    means = by_task.groupby("protocol").mean().reindex([p for p in ("random", "replicate", "cross")])
+    by_task = paper_grid(results).groupby(["protocol", "task"])[["auroc", "auroc_hard"]].mean()
+    means = by_task.groupby("protocol").mean().reindex(PROTOCOLS)
     means["n_tasks"] = by_task.groupby("protocol").size().reindex(means.index).fillna(0).astype(int)
     return means
 
 
 def drop_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Raw values with LR: from the random split to a held-out unit, one row for each data set and label.
+    """What a random split promises too much: raw values with LR, one row for each data set and label.
 
-    The estimand is a difference of means: over seeds under the random protocol, over held-out
-    units (and their seeds) under the replicate protocol.  In points of AUROC (1 point = 0.01).
+    Both scores of a pair come from the same test cells (rows of fidelity ``matched``): the model
+    trained with cells of the held-out unit beside them, and the model trained without.  Seeds are
+    averaged within a unit; the range is over units.  In points of AUROC (1 point = 0.01).
     """
     import pandas as pd
 
-    rows = paper_grid(results).query("representation == 'raw' and head == 'LR'")
-    keys = ["train_dataset", "label"]
+    rows = with_text_keys(results)
+    rows = rows[(rows["fidelity"] == "matched") & (rows["representation"] == "raw") & (rows["head"] == "LR")]
+    keys = ["train_dataset", "label", "held_out"]
+    units = rows.pivot_table(index=keys, columns="protocol", values=["auroc", "auroc_hard"], aggfunc="mean")
     found = []
-    for (dataset, label), part in rows.groupby(keys, sort=False):
-        random, held = (part[part["protocol"] == p] for p in ("random", "replicate"))
-        if held.empty:
-            continue
-        units = held.groupby("held_out")[["auroc", "auroc_hard"]].mean()
+    for (dataset, label), part in units.groupby(level=keys[:2], sort=False):
+        drop, hard = (100 * (part[m, "random"] - part[m, "replicate"]) for m in ("auroc", "auroc_hard"))
         found.append({
-            "data set": dataset, "label": label, "held-out units": len(units),
-            "random": random["auroc"].mean(), "held out": units["auroc"].mean(),
-            "drop (points)": 100 * (random["auroc"].mean() - units["auroc"].mean()),
-            "drop from hard labels (points)": 100 * (random["auroc_hard"].mean() - units["auroc_hard"].mean()),
+            "data set": dataset, "label": label, "held-out units": len(part),
+            "random": part["auroc", "random"].mean().round(3), "held out": part["auroc", "replicate"].mean().round(3),
+            "drop (points)": drop.mean().round(1), "least": drop.min().round(1), "most": drop.max().round(1),
+            "drop from hard labels (points)": hard.mean().round(1),
         })  # fmt: skip
-    return pd.DataFrame(found).round(3)
+    return pd.DataFrame(found)
 
 
 def gain_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -164,11 +164,12 @@ def gain_table(results: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = results[results["representation"].isin(REPRESENTATIONS) & (results["fidelity"] == "paper")]
+    rows = main_fidelity(with_text_keys(results))
+    rows = rows[rows["representation"].isin(REPRESENTATIONS)]
     sizes = pd.to_numeric(rows["n_train"], errors="coerce")
     keys = ["tissue", "task", "label", "representation"]
     small = rows[sizes == sizes.min()].groupby(keys, sort=False)["auroc"].mean()
-    large = rows[rows["n_train"].astype(str) == "all"].groupby(keys, sort=False)["auroc"].mean()
+    large = rows[rows["n_train"] == fullest_size(rows)].groupby(keys, sort=False)["auroc"].mean()
     gain = (100 * (large - small)).unstack("representation")
     order = [r for r in REPRESENTATIONS if r in gain.columns]
     return gain[order].round(1)

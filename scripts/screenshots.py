@@ -16,13 +16,13 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 FORMS = {
     "desktop-light": ("1400,2600", []),
-    "desktop-dark": ("1400,2600", ["--force-dark-mode"]),
+    "desktop-dark": ("1400,2600", ["--blink-settings=preferredColorScheme=0"]),
     "phone-light": ("500,2600", []),
-    "phone-dark": ("500,2600", ["--force-dark-mode"]),
+    "phone-dark": ("500,2600", ["--blink-settings=preferredColorScheme=0"]),
 }
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
-    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=4000",
+    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=30000",
 ]  # fmt: skip
 
 

@@ -76,11 +76,10 @@ def test_bad_tasks_are_refused_before_a_kernel_starts_and_leave_nothing(chapter,
 
 
 def test_slugs_are_page_addresses():
-    leaf = chapters.get_chapter("leaf_results")
-    assert chapters.unit_slug(leaf, {"task": "cross:GSE273033:ERP132245"}, {}) == "cross-GSE273033-ERP132245"
-    assert chapters.unit_slug(leaf, {"task": "random:A", "label": "hair"}, {}) == "random-A-hair"
-    assert chapters.unit_slug(leaf, {"task": "all"}, {}) == "index"
-    assert chapters.unit_slug(chapters.get_chapter("scaling_curves"), {}, {}) == "index"
+    assert chapters.unit_slug("cross:GSE273033:ERP132245") == "cross-GSE273033-ERP132245"
+    assert chapters.unit_slug("random:A", label="hair") == "random-A-hair"
+    assert chapters.unit_slug("all") == "index"
+    assert chapters.unit_slug("root") == "root"
 
 
 SOURCE = """---

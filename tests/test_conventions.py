@@ -21,9 +21,19 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 
 #: A module imports only modules that stand before it.
 ORDER = """
-errors files manifest profiles workspace simulate_names simulate readers downloads sources genes preprocessing
-tokens gene2vec model checkpoints pretraining representations splits ensemble cnn heads scores evaluation
-claims figure_style figures_bars figures chapters
+errors files config manifest tasks profiles workspace
+simulate_fit simulate_names simulate_samples simulate_programmes simulate
+unpack tenx readers standard lockfile downloads hub sources
+genes normalization vocabulary preprocessing
+tokens gene2vec model checkpoints masked progress pretraining
+representations features
+splits
+logistic estimators ensemble cnn heads
+scores measures configurations experiment fitting nulls evaluation
+contrasts statements claims
+figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
+tables
+tidy chapters site grid cli
 """.split()
 
 

@@ -36,20 +36,18 @@ def test_protocol_means_weigh_each_task_the_same():
     assert np.isnan(means.loc["cross", "auroc"]) and means.loc["cross", "n_tasks"] == 0
 
 
-def test_the_drop_averages_held_out_units_not_rows():
-    held = {"protocol": "replicate", "task": "replicate:A"}
-    results = pd.DataFrame([
-        row(auroc=0.9, auroc_hard=0.8),
-        row(auroc=0.7, auroc_hard=0.7, held_out="r1", **held),
-        row(auroc=0.7, auroc_hard=0.7, held_out="r1", seed=1, **held),
-        row(auroc=0.5, auroc_hard=0.5, held_out="r2", **held),
-        row(auroc=0.2, task="random:B", train_dataset="B"),
-    ])  # fmt: skip
-    table = tables.drop_table(results)
-    assert table["data set"].tolist() == ["A"]
-    assert table["held-out units"].item() == 2
-    assert table["drop (points)"].item() == pytest.approx(30)
-    assert table["drop from hard labels (points)"].item() == pytest.approx(20)
+def test_the_drop_compares_the_same_test_cells_and_averages_units_not_rows():
+    pair = {"task": "replicate:A", "fidelity": "matched"}
+    rows = [row(auroc=0.1, auroc_hard=0.1), row(auroc=0.1, protocol="replicate", held_out="r1")]
+    for held_out, seed, random, held in [("r1", 0, 0.9, 0.7), ("r1", 1, 0.9, 0.7), ("r2", 0, 0.9, 0.5)]:
+        same = {**pair, "held_out": held_out, "seed": seed}
+        rows.append(row(auroc=random, auroc_hard=0.8, protocol="random", **same))
+        rows.append(row(auroc=held, auroc_hard=held, protocol="replicate", **same))
+    table = tables.drop_table(pd.DataFrame(rows)).iloc[0]
+    assert (table["data set"], table["held-out units"]) == ("A", 2)
+    assert table["drop (points)"] == pytest.approx(30)
+    assert (table["least"], table["most"]) == pytest.approx((20, 40))
+    assert table["drop from hard labels (points)"] == pytest.approx(20)
 
 
 def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
