@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from scarafm_utils import scores as module
@@ -59,6 +60,15 @@ def test_any_changed_byte_of_a_value_is_noticed(tmp_path, table):
         except InputError:
             continue
         pd.testing.assert_frame_equal(read, table, check_dtype=False)  # a byte that carries no value
+
+
+def test_values_exchanged_by_another_writer_are_noticed(tmp_path, table):
+    path = write_scores(tmp_path / "abc.parquet", table, {"seed": 1})
+    arrow = pq.read_table(path)
+    swapped = arrow.set_column(7, "score:stress", arrow["score:control"])
+    pq.write_table(swapped.replace_schema_metadata(arrow.schema.metadata), path)
+    with pytest.raises(InputError, match="its digest does not match"):
+        read_scores(path)
 
 
 def test_a_file_of_another_origin_is_damaged_and_an_absent_one_absent(tmp_path, table):

@@ -102,6 +102,13 @@ def test_cross_tests_on_the_other_study_balanced_and_capped():
     assert of(target, split.test) == {"control": 1000, "stress": 1000}
 
 
+def test_a_small_class_of_the_target_sets_the_size_of_the_other():
+    source = make_obs({("control", "r1"): 5, ("stress", "r1"): 5}, prefix="A")
+    target = make_obs({("control", "r1"): 12, ("stress", "r1"): 1200}, prefix="B")
+    split = cross_experiment_split(source, target, label_key="label", seed=0)
+    assert of(target, split.test) == {"control": 12, "stress": 12}
+
+
 @QUICK
 @given(tables, seeds, st.integers(2, 80))
 def test_random_split_holds_its_promises(counts, seed, max_test):
