@@ -1,0 +1,306 @@
+"""The features of the cells of one task: each cell passes each encoder once, whatever is asked.
+
+One pass over the cells gives CLS, WM and, where they fit in memory, all hidden states; where
+they do not, the second moments for PCA come from the same pass (:meth:`TaskFeatures.prepare`),
+PCA scores from a second one, and ENS reads a few dimensions per pass.  Nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .embeddings import (
+    EmbeddingPCA,
+    Moments,
+    check_vocabulary,
+    cls_token,
+    iter_dimensions,
+    iter_hidden,
+    weighted_mean,
+)
+from .errors import InputError, suggest
+from .tokens import bin_expression, measured_columns
+from .vocabulary import hvg_table
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from .model import ScAraFM
+
+#: Names that need an encoder; a prefix ("untrained:WM") names another one.
+encoder_representations = ("CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
+#: Names that do not.
+plain_representations = ("raw", "binned", "hvg_pca", "depth", "cell_type")
+#: PCA scores are kept for so many fits: train and test cells, three k and three heads share them.
+SCORES_KEPT = 2
+#: Highly variable genes that `hvg_pca` looks at, chosen on the cells it is fitted on.
+N_TOP_GENES = 2000
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one pass of an encoder leaves: CLS and WM (n, d), hidden states (d, n, G) or None."""
+
+    cls: np.ndarray
+    wm: np.ndarray
+    hidden: np.ndarray | None
+
+
+class TaskFeatures:
+    """Features of all cells of one task, by representation.
+
+    Heads see only genes measured in every sample of the task; so do WM and PCA, since a gene
+    that some samples lack tells the sample.  The encoder sees MASK where a sample lacks a gene.
+
+    Parameters
+    ----------
+    cells
+        Processed cells of the task, training and test: X log-normalised, unique obs names.
+    models
+        Encoders by prefix: "" is the pretrained one, "untrained" and "shuffled" its controls.
+    memory_gb
+        What hidden states may take, in 10⁹ bytes, over all encoders.
+    dim
+        Number of features of `hvg_pca`; None takes the embedding size of the first model, else 200.
+
+    Attributes
+    ----------
+    genes
+        Index of the genes measured in every sample that has cells here.
+    """
+
+    def __init__(
+        self,
+        cells: ad.AnnData,
+        *,
+        models: dict[str, ScAraFM] | None = None,
+        memory_gb: float = 1.0,
+        batch_size: int = 32,
+        seed: int = 0,
+        dim: int | None = None,
+    ):
+        from scipy import sparse
+
+        self.cells, self.models, self.memory_gb = cells, dict(models or {}), memory_gb
+        self.batch_size, self.seed = batch_size, seed
+        if not cells.obs_names.is_unique:
+            raise InputError(f"obs name {cells.obs_names[cells.obs_names.duplicated()][0]!r} occurs twice.")
+        for model in self.models.values():
+            check_vocabulary(model, cells.var_names)
+        self._columns = np.flatnonzero(_measured_everywhere(cells))
+        self.genes = cells.var_names[self._columns]
+        self._x = sparse.csr_matrix(cells.X, dtype=np.float32)[:, self._columns]
+        self.dim = dim or next((m.config.dim for m in self.models.values()), 200)
+        self._encoded: dict[str, Encoded] = {}
+        self._fitted: dict[tuple, object] = {}
+        self._scores: dict[tuple, np.ndarray] = {}
+
+    def matrix(self, representation: str, *, fit: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        """Features of the cells `names`: (len(names), p) float32, rows in the order of `names`.
+
+        Whatever is learnt (PCA, genes of hvg_pca, cell types, mean and spread of depth) is learnt
+        from the cells `fit` alone.
+
+        Raises
+        ------
+        InputError
+            An unknown representation, encoder or cell name; ENS and CNN, which are no matrix.
+        """
+        prefix, _, kind = representation.rpartition(":")
+        rows, fit_rows = self._rows(names), np.sort(self._rows(fit))
+        if kind in plain_representations and not prefix:
+            values = getattr(self, f"_{kind}")(fit_rows, rows)
+        elif kind in ("CLS", "WM"):
+            values = getattr(self._encode(prefix), kind.lower())[rows]
+        elif kind.startswith("PCA_") and kind in encoder_representations:
+            values = self._pca_k(prefix, int(kind[-1]), fit_rows, rows)
+        elif kind in ("ENS", "CNN"):
+            raise InputError(f"{kind} is no matrix: use dimensions() for ENS and CNNHead for CNN.")
+        else:
+            known = plain_representations + encoder_representations
+            raise InputError(f"representation {representation!r} is not known: {suggest(kind, known)}")
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+    def dimensions(self, names: Sequence[str], *, prefix: str = "") -> Iterator[tuple[int, np.ndarray]]:
+        """The embedding of the cells `names` dimension by dimension: j and (len(names), G) float32."""
+        rows = self._rows(names)
+        hidden = self._encode(prefix).hidden
+        if hidden is not None:
+            yield from ((j, plane[rows]) for j, plane in enumerate(hidden))
+            return
+        yield from iter_dimensions(
+            self._model(prefix),
+            self.cells[rows],
+            memory_gb=self.memory_gb,
+            batch_size=self.batch_size,
+            genes=self._columns,
+        )
+
+    def prepare(self, fits: Iterable[Sequence[str]], *, prefix: str = "") -> None:
+        """Fit PCA for several sets of training cells within the one pass that also gives CLS and WM.
+
+        Needed only for speed, where hidden states do not fit in memory; cells that several sets
+        share are counted once.
+        """
+        rows = [np.sort(self._rows(names)) for names in fits]
+        self._fit_pcas(prefix, [r for r in rows if ("pca", prefix, r.tobytes()) not in self._fitted])
+
+    # -- without an encoder ------------------------------------------------------------------
+
+    def _raw(self, _fit, rows):
+        return self._x[rows].toarray()
+
+    def _binned(self, _fit, rows):
+        n_bins = next((m.config.n_bins for m in self.models.values()), 6)
+        return bin_expression(self._x[rows], n_bins=n_bins)
+
+    def _hvg_pca(self, fit, rows):
+        genes, pca = self._once("hvg_pca", fit, self._fit_hvg_pca)
+        return pca.transform(self._x[rows][:, genes].toarray())
+
+    def _fit_hvg_pca(self, fit):
+        from sklearn.decomposition import PCA
+
+        genes = np.arange(len(self.genes))
+        if len(genes) > N_TOP_GENES:
+            table = hvg_table(self.cells[fit][:, self._columns], n_top_genes=N_TOP_GENES)
+            genes = np.flatnonzero(self.genes.isin(table.index[table["highly_variable"]]))
+        pca = PCA(min(self.dim, len(fit), len(genes)), random_state=self.seed)
+        return genes, pca.fit(self._x[fit][:, genes].toarray())
+
+    def _depth(self, fit, rows):
+        mean, spread = self._once("depth", fit, lambda f: _mean_and_spread(self._depths()[f]))
+        return (self._depths()[rows] - mean) / spread
+
+    def _depths(self):
+        """log1p of library size and of the number of genes: (n, 2)."""
+        obs = self.cells.obs
+        totals = obs["total_counts"].to_numpy(dtype=float) if "total_counts" in obs else np.array([np.nan])
+        if np.isnan(totals).any():
+            raise InputError(
+                "depth needs obs['total_counts'] of every cell: these library sizes are not known."
+            )
+        n_genes = obs["n_genes"].to_numpy(dtype=float) if "n_genes" in obs else self._x.getnnz(1)
+        return np.log1p(np.column_stack([totals, n_genes]))
+
+    def _cell_type(self, fit, rows):
+        if "cell_type" not in self.cells.obs:
+            raise InputError("cell_type needs obs['cell_type']: these cell types are not known.")
+        types = self.cells.obs["cell_type"].astype(object).to_numpy()
+        known = self._once("cell_type", fit, lambda f: sorted({t for t in types[f] if isinstance(t, str)}))
+        if not known:
+            raise InputError("cell_type: no training cell has a known cell type.")
+        return types[rows][:, None] == np.array(known, dtype=object)[None]
+
+    # -- with an encoder ---------------------------------------------------------------------
+
+    def _model(self, prefix: str) -> ScAraFM:
+        if prefix not in self.models:
+            known = ", ".join(repr(p) for p in self.models) or "none"
+            raise InputError(f"no encoder has the prefix {prefix!r}: give it in models (given: {known}).")
+        return self.models[prefix]
+
+    def _encode(self, prefix: str) -> Encoded:
+        if prefix not in self._encoded:
+            self._pass(prefix, Moments([], self.cells.n_obs))
+        return self._encoded[prefix]
+
+    def _pass(self, prefix: str, moments: Moments) -> None:
+        """Embed every cell once; keep CLS, WM and what fits in memory, and add to `moments`."""
+        model, n, G = self._model(prefix), self.cells.n_obs, len(self.genes)
+        d, row = model.config.dim, 0
+        cls, wm = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+        held = sum(e.hidden.nbytes for e in self._encoded.values() if e.hidden is not None)
+        hidden = np.empty((d, n, G), np.float32) if held + 4 * d * n * G <= self.memory_gb * 1e9 else None
+        for h in iter_hidden(model, self.cells, batch_size=self.batch_size):
+            part = slice(row, row + len(h))
+            h = self._task_genes(h)
+            cls[part] = cls_token(h).cpu().numpy()
+            wm[part] = weighted_mean(h, self._x[part]).cpu().numpy()
+            moments.add(h, part)
+            if hidden is not None:
+                hidden[:, part] = h[:, :-1].permute(2, 0, 1).cpu().numpy()
+            row = part.stop
+        self._encoded[prefix] = Encoded(cls, wm, hidden)
+
+    def _task_genes(self, h):
+        """(B, G_model + 1, d) → (B, G + 1, d): the genes of the task, and the extra token last."""
+        if len(self._columns) == h.shape[1] - 1:
+            return h
+        return h[:, np.append(self._columns, h.shape[1] - 1)]
+
+    def _fit_pcas(self, prefix: str, fits: list[np.ndarray]) -> None:
+        moments = Moments(fits, self.cells.n_obs)
+        if prefix not in self._encoded:
+            self._pass(prefix, moments)
+        elif fits:
+            for rows, h in self._embeddings(prefix, np.unique(np.concatenate(fits))):
+                moments.add(h, rows)
+        k = min(3, self._model(prefix).config.dim)
+        for i, rows in enumerate(fits):
+            self._fitted["pca", prefix, rows.tobytes()] = EmbeddingPCA(k).fit_moments(*moments.total(i))
+
+    def _embeddings(self, prefix: str, rows: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Rows and their embeddings (B, G + 1, d), from memory or from the encoder."""
+        hidden = self._encode(prefix).hidden
+        parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        if hidden is None:
+            stream = iter_hidden(self._model(prefix), self.cells[rows], batch_size=self.batch_size)
+            yield from zip(parts, map(self._task_genes, stream), strict=True)
+            return
+        for part in parts:
+            genes = torch.from_numpy(hidden[:, part]).permute(1, 2, 0)
+            yield part, torch.nn.functional.pad(genes, (0, 0, 0, 1))  # position G is left out of PCA
+
+    def _pca_k(self, prefix: str, k: int, fit: np.ndarray, rows: np.ndarray):
+        key = ("pca", prefix, fit.tobytes())
+        if key not in self._fitted:
+            self._fit_pcas(prefix, [fit])
+        pca = self._fitted[key]
+        if k > pca.k:
+            raise InputError(f"PCA_{k} of embeddings with {pca.k} dimensions: use PCA_{pca.k}.")
+        if key not in self._scores:
+            scores = np.empty((self.cells.n_obs, len(self.genes) * pca.k), np.float32)
+            for part, h in self._embeddings(prefix, np.arange(self.cells.n_obs)):
+                scores[part] = pca.transform(h).cpu().numpy()
+            while len(self._scores) >= SCORES_KEPT:
+                self._scores.pop(next(iter(self._scores)))
+            self._scores[key] = scores
+        return self._scores[key][rows].reshape(len(rows), -1, pca.k)[:, :, :k].reshape(len(rows), -1)
+
+    # -- names and caches --------------------------------------------------------------------
+
+    def _rows(self, names: Sequence[str]) -> np.ndarray:
+        rows = self.cells.obs_names.get_indexer(list(names))
+        if (rows < 0).any():
+            missing = np.asarray(names)[rows < 0]
+            raise InputError(
+                f"{len(missing)} of {len(rows)} cells are not in the task, first '{missing[0]}'."
+            )
+        return rows
+
+    def _once(self, name: str, fit: np.ndarray, learn):
+        key = (name, fit.tobytes())
+        if key not in self._fitted:
+            self._fitted[key] = learn(fit)
+        return self._fitted[key]
+
+
+def _measured_everywhere(cells: ad.AnnData) -> np.ndarray:
+    """Genes measured in every sample that has cells, (G,) bool."""
+    present = set(cells.obs["sample"].astype(str)) if "sample" in cells.obs else set()
+    masks = [genes for sample, genes in measured_columns(cells).items() if sample in present]
+    everywhere = np.all(masks, axis=0) if masks else np.ones(cells.n_vars, dtype=bool)
+    if not everywhere.any():
+        raise InputError(f"none of {cells.n_vars} genes is measured in all {len(masks)} samples of the task.")
+    return everywhere
+
+
+def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    spread = values.std(0)
+    return values.mean(0), np.where(spread > 0, spread, 1.0)
