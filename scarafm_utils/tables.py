@@ -42,7 +42,7 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
         "cells_kept": "# Cells (here)", "samples": "# Libraries (here)",
     }  # fmt: skip
     table = rows[list(columns)].rename(columns=columns).astype(object)
-    return table.where(table.notna(), ABSENT)
+    return table.where(table.notna(), ABSENT).set_index(["Tissue", "Dataset ID"])
 
 
 def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
@@ -55,7 +55,8 @@ def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
     totals = table.groupby("Tissue", sort=False)[["# Cells (paper)", "# Cells (here)"]].sum().reset_index()
     totals.insert(1, "Dataset ID", "Total")
     parts = [part for t in totals["Tissue"] for part in (table[table["Tissue"] == t], totals[totals["Tissue"] == t])]
-    return pd.concat(parts, ignore_index=True).astype({"# Cells (here)": "Int64"})
+    whole = pd.concat(parts, ignore_index=True).astype({"# Cells (here)": "Int64"})
+    return whole.set_index(["Tissue", "Dataset ID"])
 
 
 def _described(workspace: Workspace, role: str) -> pd.DataFrame:
@@ -111,7 +112,9 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
     values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
     table = main_fidelity(with_text_keys(results))[[*keys, *values, "reason"]].copy()
     table[values] = table[values].astype(float).round(3)
-    return table.astype(object).where(table.notna(), "").reset_index(drop=True)
+    table = table.astype(object).where(table.notna(), "")
+    table = table.drop(columns=[c for c in ("held_out", "reason") if (table[c] == "").all()])
+    return table.set_index(["representation", "head", "n_train"])
 
 
 def paper_grid(results: pd.DataFrame) -> pd.DataFrame:
@@ -185,8 +188,9 @@ def label_table(workspace: Workspace) -> pd.DataFrame:
             for name, label in dataset.labels.items():
                 for class_name, words in label.classes.items():
                     assumed = "assumed" if class_name in label.assumed else "as in the data"
-                    rows.append((dataset.id, name, label.column, class_name, "; ".join(words), assumed))
-    return pd.DataFrame(rows, columns=["data set", "label", "column", "class", "its words", "known"])
+                    rows.append((dataset.id, name, class_name, label.column, "; ".join(words), assumed))
+    columns = ["data set", "label", "class", "column", "its words", "known"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
 
 
 def read_history(workspace: Workspace) -> pd.DataFrame:

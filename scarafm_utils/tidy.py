@@ -85,7 +85,7 @@ def caption_notice(workspace: Workspace) -> str:
 
 def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
     tags = cell.metadata.get("tags", [])
-    if "parameters" in tags or "injected-parameters" in tags:
+    if "parameters" in tags:  # the defaults; the values of this run follow in a cell of their own
         cell.metadata["tags"] = [*tags, "hide-input"]
     figure = cell.metadata.get("mystnb", {}).get("figure")
     if figure and index:
@@ -120,12 +120,26 @@ def _title(notebook: NotebookNode, facts: dict[str, Any], notice: str) -> None:
     lines = first.source.split("\n")
     at = next(i for i, line in enumerate(lines) if line.startswith("# "))
     if facts["run"] != "index":
-        unit = facts["parameters"].get("task") or facts["parameters"].get("tissue") or facts["run"]
-        label = facts["parameters"].get("label", "stress")
-        lines[at] += f": {unit}" + ("" if label == "stress" else f", {label}")
+        lines[at] = f"# {run_title(facts['chapter'], facts['parameters'])}"
     if notice:
         lines[at + 1 : at + 1] = ["", ":::{admonition} Read this first", ":class: warning", notice, ":::"]
     first.source = "\n".join(lines)
+
+
+def run_title(chapter: str, parameters: dict[str, Any]) -> str:
+    """The heading of a grid page: short enough for a side bar, exact enough to find the run.
+
+    >>> run_title("leaf_results", {"task": "cross:GSE273033:ERP132245"})
+    'Leaf, cross: GSE273033 → ERP132245'
+    >>> run_title("root_results", {"task": "random:SRP169576", "label": "hair"})
+    'Root, random: SRP169576 (hair)'
+    """
+    words = chapter.removesuffix("_results").replace("_", " ").capitalize()
+    if "task" not in parameters:
+        return f"{words}: {parameters.get('tissue', 'one run')}"
+    protocol, *datasets = parameters["task"].split(":")
+    label = parameters.get("label", "stress")
+    return f"{words}, {protocol}: {' → '.join(datasets)}" + ("" if label == "stress" else f" ({label})")
 
 
 def _renew_ids(notebook: NotebookNode) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jupytext
 import nbformat
 import pytest
 
@@ -108,10 +107,8 @@ print(task, __file__ if "__file__" in globals() else "")
 
 def run_source(monkeypatch, tmp_path, source, params):
     (tmp_path / "trial.md").write_text(source)
-    spec = chapters.Chapter("leaf_results", "03_leaf_results.md", unit="task", tissue="leaf")
+    spec = chapters.Chapter("leaf_results", str(tmp_path / "trial.md"), unit="task", tissue="leaf")
     monkeypatch.setattr(chapters, "CHAPTERS", {"leaf_results": spec})
-    read = jupytext.read(tmp_path / "trial.md", fmt="md:myst")
-    monkeypatch.setattr(chapters, "read_notebook", lambda chapter: read)
     return chapters.run("leaf_results", params, profile="demo", out=tmp_path / "out.ipynb")
 
 
@@ -120,7 +117,7 @@ def test_a_run_is_executed_tidied_and_stored(monkeypatch, tmp_path):
     text = path.read_text()
     book = nbformat.reads(text, as_version=4)
     assert "random:SRP398011" in book.cells[-1].outputs[0].text
-    assert book.cells[0].source.startswith("# Trial: random:SRP398011")
+    assert book.cells[0].source.startswith("# Leaf, random: SRP398011")
     assert tidy.SIMULATED in book.cells[0].source
     assert "figure" not in book.cells[-1].metadata["mystnb"], "a grid page must not repeat a figure name"
     assert "papermill" not in text and str(tmp_path) not in text
