@@ -90,6 +90,7 @@ kernelspec: {name: python3, display_name: Python 3, language: python}
 ```{code-cell} ipython3
 :tags: [parameters]
 task: str = "random:ERP132245"  # a task
+label: str = "stress"  # a label
 profile: str = "demo"  # a profile
 ```
 
