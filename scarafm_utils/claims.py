@@ -106,6 +106,7 @@ def difficulty_order(results: pd.DataFrame, *, simulated: bool, **reading: str) 
     """The smaller of the two steps random → replicate → cross, with one training study."""
     says = STATEMENTS["difficulty_order"]
     rows = rows_of(results, **reading)
+    rows = rows[of_the_paper(rows)]
     table = wide(rows.drop(columns=["held_out", "seed"]), "protocol", also=("train_dataset",))
     steps = difference(table, "random", "replicate", ["train_dataset"]).merge(
         difference(table, "replicate", "cross", ["train_dataset"]), on=["dataset", "unit"]

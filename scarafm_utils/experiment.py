@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from .configurations import FIDELITIES
 from .errors import InputError, suggest
 from .files import sha256_file
 from .manifest import held_out_unit
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
     from .manifest import Dataset
     from .workspace import Workspace
-
-#: Where the released code differs from the paper's text and the difference costs next to
-#: nothing to compute: each name switches these differences on.  ``matched`` is no difference of
-#: the released code: it gives the random and the replicate protocol the same test cells and
-#: equally many training cells.
-FIDELITIES = {
-    "paper": (),
-    "matched": (),
-    "released": ("labels", "train_90"),
-    "released:labels": ("labels",),
-    "released:train_90": ("train_90",),
-    "balanced_test": ("balanced_test",),
-}
 
 #: Column of the class of each cell, and the columns every table of scores has.
 CLASS = "class"

@@ -224,7 +224,7 @@ def _replicates(obs: pd.DataFrame, label_key: str, replicate_key: str) -> list[s
     missing = int((column.isna() | (column.astype(str) == "")).sum())
     if missing:
         raise InputError(
-            f"{missing} of {len(column)} cells have no '{replicate_key}'; such a cell could stand on both sides."
+            f"{missing} of {len(column)} cells have no '{replicate_key}'; they could stand on both sides."
         )
     names = [str(name) for name in column.unique()]
     if column.dtype.name == "category" and column.cat.ordered:
@@ -245,7 +245,8 @@ def _refuse_one_sided(pool: pd.DataFrame, inside: pd.Series, label_key: str, wha
         if lacking:
             raise InputError(
                 f"Holding out {what} leaves no {', '.join(lacking)} in the {side} set "
-                f"({_counts(rows, label_key) or 'no cells'}). Hold out a replicate, or one library of each class."
+                f"({_counts(rows, label_key) or 'no cells'}). "
+                "Hold out a replicate, or one library of each class."
             )
 
 
