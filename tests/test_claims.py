@@ -74,7 +74,7 @@ def test_the_order_is_as_strong_as_its_weaker_step(cross, estimate, verdict):
     results = table(
         row("random:A", 0.9), row("replicate:A", 0.7, held_out="r1"), row("cross:A:B", cross),
         row("random:B", 0.9), row("cross:B:A", 0.1),  # B has no replicates: no unit
-        *(row(task, 0.5, "depth") for task in ("random:A", "replicate:A", "cross:A:B")),  # no bar of the paper
+        *(row(t, 0.5, "depth") for t in ("random:A", "replicate:A", "cross:A:B")),  # no bar of the paper
     )  # fmt: skip
     claim = module.difficulty_order(results, simulated=True)
     assert claim.estimate == pytest.approx(estimate)

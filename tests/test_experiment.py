@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import pytest
-from evaluation_world import DROUGHT, OTHER, make_workspace
+from evaluation_world import DROUGHT, OTHER, make_cells, make_workspace
 
 from scarafm_utils.errors import InputError
 from scarafm_utils.experiment import CLASS, load_experiment, make_split
@@ -52,6 +52,18 @@ def test_cross_cells_stand_together_and_samples_keep_apart(world):
     split = make_split(experiment, seed=0)
     assert set(obs.loc[split.train, "dataset"]) == {DROUGHT}
     assert set(obs.loc[split.test, "dataset"]) == {OTHER}
+
+
+def test_without_replicates_one_library_of_each_class_is_held_out(tmp_path):
+    world, name = make_workspace(tmp_path), "SRP148288"  # six libraries, one replicate by the paper's table
+    path = world.processed_path("root", name)
+    path.parent.mkdir(parents=True)
+    make_cells(name, replicates=2, per_library=10, seed=0).write_h5ad(path)
+    experiment = load_experiment(world, "root", f"replicate:{name}")
+    assert set(experiment.held_out) == {(c, s) for c in ("c1", "c2") for s in ("s1", "s2")}
+    split = make_split(experiment, seed=0, held_out=("c2", "s1"))
+    assert set(experiment.cells.obs.loc[split.test, "sample"]) == {"c2", "s1"}
+    assert set(experiment.cells.obs.loc[split.train, "sample"]) == {"c1", "s2"}
 
 
 def test_released_labels_are_alphabetical_words_and_can_invert_a_target(world, tmp_path):
