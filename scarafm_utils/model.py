@@ -28,8 +28,8 @@ from .errors import InputError, suggest
 from .tokens import eos_id, seeded_generator
 
 KERNEL_EPS = 1e-4
-#: Tokens whose random features are made at once; 256 × 266 numbers per head fit a core's cache.
-BLOCK_TOKENS = 256
+#: Random features made at once for a cell, all heads together: what a core's cache can hold.
+BLOCK_FEATURES = 1 << 19
 CHOICES = {
     "attention": ("performer", "softmax"),
     "key_max": ("head", "batch"),
@@ -98,7 +98,7 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     scale = q.shape[-1] ** -0.25
     weight = (projection * scale).T.to(q.dtype)  # (e, m)
     whole = q.is_cuda or torch.compiler.is_compiling()  # launches, and compiling, cost more than cache
-    block = q.shape[2] if whole else BLOCK_TOKENS
+    block = q.shape[2] if whole else max(1, BLOCK_FEATURES // (q.shape[1] * len(projection)))
     v = F.pad(v, (0, 1), value=1.0)  # (B, h, N, e + 1)
 
     context, peak = 0.0, torch.tensor(-math.inf, device=q.device)

@@ -185,7 +185,7 @@ def test_early_stopping_waits_for_patience(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=30, learning_rate=1e-9, min_delta=1e-3, patience=2)
     history = run(tmp_path, config)
     assert len(history) == 3  # the first sets the mark, two do not move it
-    assert history["val_loss"].nunique() <= 3
+    assert np.allclose(history["train_loss"], history["val_loss"], rtol=0.2)  # of each epoch alone
 
 
 def test_features_are_redrawn_by_batch_and_not_by_micro_batch(tmp_path):
