@@ -101,14 +101,15 @@ def _retrieve(url: str, path: Path, *, size: int | None, sha256: str | None, net
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # its advice on hashes is what the lock file does
-    fetcher = _Resuming(path, size=size, network=network)
+    arrived = path.parent / HIDDEN / f"{path.name}.new"
+    arrived.unlink(missing_ok=True)  # pooch would take it for the file
     try:
         pooch.retrieve(
             url,
             known_hash=f"sha256:{sha256}" if sha256 else None,
-            fname=path.name,
-            path=path.parent,
-            downloader=fetcher,
+            fname=arrived.name,
+            path=arrived.parent,
+            downloader=_Resuming(path, size=size, network=network),
         )
     except InputError:
         raise
@@ -117,6 +118,7 @@ def _retrieve(url: str, path: Path, *, size: int | None, sha256: str | None, net
             f"{path.name}: the file at {url} is not the one expected; its checksum is not {sha256}, which "
             f"stands in the manifest or {LOCK_FILE}. If it was renewed on purpose, change it there."
         ) from error
+    os.replace(arrived, path)
 
 
 class _Resuming:

@@ -29,12 +29,9 @@ _PREFIX = re.compile(r"^(?:(?:GENE|TRANSCRIPT|LOCUS)[:\-])+")
 # A transcript number (.1), or the mark that make-unique functions append (-1, .1).
 _LOCUS = re.compile(r"^(AT[1-5CM](?:G|TE)\d{5})(?:[.\-]\d{1,3})*$")
 _LNCRNA = re.compile(r"^(ATHLNC\d+)(?:[.\-]\d{1,3})*$")
-_KINDS = (
-    ("nuclear", re.compile(r"^AT[1-5]G\d{5}$")),
-    ("chloroplast", re.compile(r"^ATCG\d{5}$")),
-    ("mitochondrion", re.compile(r"^ATMG\d{5}$")),
-    ("lncRNA", re.compile(r"^ATHLNC\d+$")),
-    ("transposon", re.compile(r"^AT[1-5CM]TE\d{5}$")),
+_KIND = re.compile(
+    r"(?P<nuclear>AT[1-5]G\d{5})|(?P<chloroplast>ATCG\d{5})|(?P<mitochondrion>ATMG\d{5})"
+    r"|(?P<lncRNA>ATHLNC\d+)|(?P<transposon>AT[1-5CM]TE\d{5})"
 )
 
 
@@ -44,8 +41,8 @@ def locus_kind(name: str) -> str:
     >>> [locus_kind(n) for n in ("AT1G01010", "atcg00010", "AthLNC000001", "PLT1")]
     ['nuclear', 'chloroplast', 'lncRNA', 'unknown']
     """
-    upper = str(name).upper()
-    return next((kind for kind, pattern in _KINDS if pattern.match(upper)), "unknown")
+    found = _KIND.fullmatch(str(name).upper())
+    return str(found.lastgroup) if found else "unknown"
 
 
 def harmonize_name(name: str, aliases: Mapping[str, str] | None = None) -> str:
@@ -95,7 +92,7 @@ def harmonize_loci(adata: ad.AnnData, *, aliases: Mapping[str, str] | None = Non
     new = [harmonize_name(name, table) for name in old]
     unmatched = [n for n in new if locus_kind(n) == "unknown"]
     _check_match(adata, n_names=len(old), unmatched=unmatched)
-    by_alias = sum(harmonize_name(a) == a and a != b for a, b in zip(old, new, strict=True))
+    by_alias = sum(harmonize_name(a) != b for a, b in zip(old, new, strict=True)) if table else 0
     result = _with_names(adata, new)
     if "source_name" not in result.var:
         result.var["source_name"] = old
@@ -163,7 +160,7 @@ def keep_nuclear_loci(adata: ad.AnnData) -> ad.AnnData:
         raise InputError(f"{_dataset_name(adata)}: no nuclear locus among its features (found: {shown}).")
     dropped = Counter(kind for kind in kinds if kind != "nuclear")
     result = _with_names(adata, list(adata.var_names)) if keep.all() else adata[:, keep].copy()
-    reasons = [kind for kind, _ in _KINDS[1:]] + ["unknown"]
+    reasons = [kind for kind in (*_KIND.groupindex, "unknown") if kind != "nuclear"]
     return _report(result, kept=int(keep.sum()), **{f"dropped_{r}": dropped[r] for r in reasons})
 
 

@@ -147,7 +147,7 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
             tables[dataset.id] = hvg_table(adata, n_top_genes=settings.n_top_genes)
             measured[dataset.id] = _gene_sets(adata)
             rows.append(_row(adata, dataset, tables[dataset.id]))
-            write_h5ad(partial / f"{dataset.id}.h5ad", adata)
+            write_h5ad(partial / f"{dataset.id}.h5ad", adata, compression=None)
             del adata  # before the next one is read
         vocabulary = _vocabulary(workspace, tissue, tables, measured)
         for row in rows:
@@ -156,10 +156,10 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
     return _write_tables(workspace, tissue, rows, vocabulary, tables)
 
 
-def write_h5ad(path: str | Path, adata: ad.AnnData) -> Path:
+def write_h5ad(path: str | Path, adata: ad.AnnData, *, compression: str | None = "lzf") -> Path:
     """Write `adata` whole or not at all; the same cells give the same bytes."""
     with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary, compression="lzf")
+        adata.write_h5ad(temporary, compression=compression)
     return Path(path)
 
 

@@ -162,7 +162,8 @@ def _read_h5ad(path: Path) -> ad.AnnData:
         with quiet_names():
             return ad.read_h5ad(path)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path.name}: cannot be read as .h5ad ({first_line(error)}).") from error
+        reason = first_line(error).replace(str(path), path.name)
+        raise InputError(f"{path.name}: cannot be read as .h5ad ({reason}).") from error
 
 
 def _places(adata: ad.AnnData) -> list[str]:

@@ -53,7 +53,8 @@ def read_10x_h5(path: Path) -> ad.AnnData:
         with quiet_names():
             adata = sc.read_10x_h5(path, gex_only=True)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path.name}: cannot be read as a 10x file ({first_line(error)}).") from error
+        reason = first_line(error).replace(str(path), path.name)
+        raise InputError(f"{path.name}: cannot be read as a 10x file ({reason}).") from error
     if adata.n_vars == 0:
         raise InputError(f"{path.name}: no row of type '{GENE_EXPRESSION}'.")
     if "gene_ids" in adata.var:

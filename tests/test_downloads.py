@@ -69,6 +69,26 @@ def test_a_damaged_file_is_fetched_again(server, tmp_path, damage):
     assert len(server.log) == 2
 
 
+def test_a_file_of_another_size_is_fetched_again_though_no_checksum_is_known(server, tmp_path):
+    (tmp_path / "A.h5ad.gz").write_bytes(BODY[:1000])
+    assert fetch(server, tmp_path, size=len(BODY)).read_bytes() == BODY
+
+
+def test_a_file_that_cannot_be_replaced_stays(server, tmp_path):
+    (tmp_path / "A.h5ad.gz").write_bytes(BODY[:1000])
+    server.faults[NAME].append(loopback.status(404))
+    with pytest.raises(InputError, match="404"):
+        fetch(server, tmp_path, size=len(BODY))
+    assert (tmp_path / "A.h5ad.gz").read_bytes() == BODY[:1000]
+
+
+def test_a_file_put_there_by_hand_is_taken_and_recorded(server, tmp_path):
+    (tmp_path / "A.h5ad.gz").write_bytes(BODY)
+    fetch(server, tmp_path, size=len(BODY))
+    assert not server.log
+    assert read_lock(tmp_path)["A.h5ad.gz"]["sha256"] == DIGEST
+
+
 def test_a_broken_connection_is_resumed_where_it_broke(server, tmp_path):
     server.faults[NAME] += [loopback.cut(server, 100_000), loopback.cut(server, 50_000)]
     assert fetch(server, tmp_path).read_bytes() == BODY

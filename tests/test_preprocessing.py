@@ -236,6 +236,48 @@ def test_a_tissue_that_the_profile_does_not_use_is_refused(tmp_path):
         preprocess_tissue(tiny_workspace(tmp_path), "root")
 
 
+def local_workspace(folder: Path, genes: dict[str, list[str]], **preprocessing) -> Workspace:
+    """Two local pretraining sets with the genes given."""
+    (folder / "data").mkdir(parents=True)
+    manifest = {}
+    for seed, (name, names) in enumerate(genes.items()):
+        counts = np.random.default_rng(seed).poisson(2.0, size=(30, len(names)))
+        ad.AnnData(X=sp.csr_matrix(counts), var=pd.DataFrame(index=names)).write_h5ad(
+            folder / "data" / f"{name}.h5ad"
+        )
+        manifest[name] = Dataset(id=name, tissue="leaf", role="pretraining", n_cells=30)
+    base = tiny_workspace(folder).profile
+    grid = base.tissues["leaf"].model_copy(update={"tasks": [], "pretraining": "all"})
+    settings = base.preprocessing.model_copy(update={"n_vocabulary": None, **preprocessing})
+    profile = base.model_copy(
+        update={"source": "local", "tissues": {"leaf": grid}, "preprocessing": settings}
+    )
+    return Workspace(profile, manifest, folder)
+
+
+LOCI = [f"AT1G{i:05d}" for i in range(40)]
+
+
+def test_the_intersection_holds_genes_of_all_and_the_union_of_any(tmp_path):
+    genes = {"A": LOCI[:30], "B": LOCI[10:]}
+    both = local_workspace(tmp_path / "both", genes, feature_set="intersection")
+    preprocess_tissue(both, "leaf")
+    assert sorted(pd.read_csv(both.vocabulary_path("leaf"))["gene"]) == LOCI[10:30]
+    assert both.read_processed("leaf", "A").varm["measured"].all()
+    either = local_workspace(tmp_path / "either", genes, feature_set="union")
+    report = preprocess_tissue(either, "leaf")
+    assert sorted(pd.read_csv(either.vocabulary_path("leaf"))["gene"]) == LOCI
+    adata = either.read_processed("leaf", "A")
+    assert set(adata.var_names[adata.varm["measured"][:, 0]]) == set(LOCI[:30])
+    assert report["n_vocabulary"].tolist() == [30, 30]
+
+
+def test_data_sets_without_a_common_gene_have_no_intersection(tmp_path):
+    workspace = local_workspace(tmp_path, {"A": LOCI[:20], "B": LOCI[20:]}, feature_set="intersection")
+    with pytest.raises(InputError, match="no gene is measured in every sample of A, B.*feature_set: union"):
+        preprocess_tissue(workspace, "leaf")
+
+
 # ---- real cells -------------------------------------------------------------------------------
 
 
