@@ -140,7 +140,7 @@ def _number_or_text(item: Any) -> Any:
 
 def _check_choice(name: str, value: Any) -> Any:
     allowed = CHOICES.get(name)
-    for item in (value if isinstance(value, list) else [value]) if allowed else []:
+    for item in (value if isinstance(value, list) else [value]) if allowed and value else []:
         if item not in allowed:
             raise InputError(f"parameter '{name}': unknown value '{item}': {suggest(item, allowed)}")
     if name == "n_train":

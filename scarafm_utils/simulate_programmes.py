@@ -13,8 +13,8 @@ from .simulate_names import locus_names
 from .simulate_samples import CELL_TYPES, Sample, cell_type_words
 
 if TYPE_CHECKING:
+    from .effects import Effects
     from .manifest import Dataset
-    from .simulate import Effects
 
 MODULES = ("protoplasting", "soup")
 MIN_MODULE = 3  # genes

@@ -119,7 +119,8 @@ def build_site(workspace: Workspace) -> Path:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "--path-output", str(fresh.relative_to(PROJECT)),
+        str(Path(sys.executable).with_name("jupyter-book")), "build", ".", 
+        "--path-output", str(fresh.relative_to(PROJECT)),
         "--config", str(write_config(workspace).relative_to(PROJECT)),
         "--toc", str(write_toc(workspace).relative_to(PROJECT)), "-W", "-n", "--keep-going", "-q", "--all",
     ]  # fmt: skip

@@ -50,7 +50,9 @@ def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
     import pandas as pd
 
     rows = _described(workspace, "pretraining")
-    columns = {"tissue": "Tissue", "dataset": "Dataset ID", "n_cells": "# Cells (paper)", "cells_kept": "# Cells (here)"}
+    columns = {
+        "tissue": "Tissue", "dataset": "Dataset ID", "n_cells": "# Cells (paper)", "cells_kept": "# Cells (here)",
+    }  # fmt: skip
     table = rows[list(columns)].rename(columns=columns)
     totals = table.groupby("Tissue", sort=False)[["# Cells (paper)", "# Cells (here)"]].sum().reset_index()
     totals.insert(1, "Dataset ID", "Total")

@@ -1,6 +1,6 @@
 """Photograph every page of the built site: desktop and phone, light and dark.
 
-Usage: python scripts/screenshots.py [--html _build/html] [--out _build/screenshots] [--only text] [--forms desktop-light]
+Usage: python scripts/screenshots.py [--html FOLDER] [--out FOLDER] [--only TEXT] [--forms desktop-light …]
 Needs Chromium (Debian: apt-get install chromium).
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 FORMS = {
-    "desktop-light": ("1400,2600", []),
-    "desktop-dark": ("1400,2600", ["--blink-settings=preferredColorScheme=0"]),
-    "phone-light": ("500,2600", []),
-    "phone-dark": ("500,2600", ["--blink-settings=preferredColorScheme=0"]),
+    "desktop-light": ("1400,4200", []),
+    "desktop-dark": ("1400,4200", ["--blink-settings=preferredColorScheme=0"]),
+    "phone-light": ("500,4200", []),
+    "phone-dark": ("500,4200", ["--blink-settings=preferredColorScheme=0"]),
 }
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",

@@ -133,7 +133,8 @@ def test_the_canonical_run_keeps_labels_and_marks_its_captions(monkeypatch, tmp_
 
 
 def test_an_input_error_inside_a_notebook_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
-    source = SOURCE.replace("print(task", "from scarafm_utils.errors import InputError\nraise InputError('no cells')\n(task")
+    failing = "from scarafm_utils.errors import InputError\nraise InputError('no cells')\n(task"
+    source = SOURCE.replace("print(task", failing)
     with pytest.raises(InputError, match="^no cells$"):
         run_source(monkeypatch, tmp_path, source, {})
     assert not (tmp_path / "out.ipynb").exists()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -22,19 +22,19 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 #: A module imports only modules that stand before it.
 ORDER = """
 errors files config manifest tasks profiles workspace
-simulate_fit simulate_names simulate_samples simulate_programmes simulate
+effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
 unpack tenx readers standard lockfile downloads hub sources
 genes normalization vocabulary preprocessing
 tokens gene2vec model checkpoints masked progress pretraining
-representations features
+embeddings features representations
 splits
-logistic estimators ensemble cnn heads
+logistic perceptron estimators ensemble cnn heads
 scores measures configurations experiment fitting nulls evaluation
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
 tables
 tidy chapters site grid cli
-""".split()
+""".split()  # noqa: SIM905 - groups of a line each
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -136,3 +136,8 @@ def test_every_direct_dependency_is_pinned_exactly_and_no_cuda_package_is_named(
     assert direct <= names
     assert not [n for n in names if n.startswith(("nvidia", "cuda", "triton"))]
     assert all("==" in line for line in pins.splitlines() if line and not line.startswith("#"))
+
+
+def test_the_readme_has_one_line_for_each_module_in_import_order():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").split("## The package")[1]
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == ORDER

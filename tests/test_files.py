@@ -43,5 +43,6 @@ def test_the_digest_of_code_differs_between_modules():
 
 def test_tables_and_json_come_back(tmp_path):
     table = pd.DataFrame({"x": [0.1, 1 / 3]})
-    pd.testing.assert_frame_equal(pd.read_csv(write_csv(tmp_path / "t.csv", table), float_precision="round_trip"), table)
+    read = pd.read_csv(write_csv(tmp_path / "t.csv", table), float_precision="round_trip")
+    pd.testing.assert_frame_equal(read, table)
     assert json.loads(write_json(tmp_path / "j.json", {"k": [1]}).read_text()) == {"k": [1]}
