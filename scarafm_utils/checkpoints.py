@@ -152,12 +152,15 @@ def load_released_checkpoint(
     names = read_consensus(genes) if isinstance(genes, (str, Path)) else [str(g) for g in genes]
     if consensus is not None or beside.exists():
         _check_order(names, read_consensus(consensus or beside))
-    model = from_performer(_read_released(path), names, key_max=key_max, name=path.name)
+    content = _read_released(path)
+    model = from_performer(content["model_state_dict"], names, key_max=key_max, name=path.name)
     order = "the order of consensus_hvg.csv, which the weights cannot prove"
     print(f"{path.name}: {len(names):,} genes, in {order}; key_max='{key_max}'.")
     if out is not None:
-        facts = {"converted_from": path.name, "gene_order": order}
-        save_checkpoint(model, out, corpus_real=True, profile="release", **facts)
+        save_checkpoint(
+            model, out, corpus_real=True, profile="release", converted_from=path.name, gene_order=order,
+            epoch=content.get("epoch"),
+        )
     return model.eval()
 
 
@@ -183,8 +186,8 @@ def _check_order(genes: Sequence[str], consensus: Sequence[str]) -> None:
             )
 
 
-def _read_released(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a ``.pth``, prefixes of torch.compile removed."""
+def _read_released(path: Path) -> dict:
+    """What a ``.pth`` holds, where it is plain data with a state dict."""
     try:
         with torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -195,7 +198,7 @@ def _read_released(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or "model_state_dict" not in content:
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path.name}: no 'model_state_dict' (found: {found}).")
-    return content["model_state_dict"]
+    return content
 
 
 def _harmless() -> list:

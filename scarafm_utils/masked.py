@@ -141,7 +141,7 @@ def _compile(model: ScAraFM, device: torch.device):
     return compiled
 
 
-def sum_over_processes(values: np.ndarray, device: torch.device) -> np.ndarray:
+def sum_over_processes(values: np.ndarray | list[float], device: torch.device) -> np.ndarray:
     """Add up float numbers over all processes of a ``torchrun``; alone, the numbers themselves."""
     if not dist.is_initialized():
         return np.asarray(values, dtype=float)

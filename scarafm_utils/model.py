@@ -101,7 +101,7 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     block = q.shape[2] if whole else max(1, BLOCK_FEATURES // (q.shape[1] * len(projection)))
     v = F.pad(v, (0, 1), value=1.0)  # (B, h, N, e + 1)
 
-    context, peak = 0.0, torch.tensor(-math.inf, device=q.device)
+    context, peak = torch.zeros((), device=q.device), torch.tensor(-math.inf, device=q.device)
     for k_part, v_part in zip(k.split(block, 2), v.split(block, 2), strict=True):
         phi = k_part @ weight  # (B, h, n, m)
         new_peak = torch.maximum(peak, phi.detach().amax((-2, -1), keepdim=True))  # (B, h, 1, 1)

@@ -52,12 +52,15 @@ from .tokens import CHUNK_CELLS, TokenStore, tokenize
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .profiles import ReleaseFiles
     from .workspace import Workspace
 
 __all__ = [
     "PretrainConfig", "choose_micro_batch", "evaluate", "load_checkpoint", "load_released_checkpoint",
     "masked_baselines", "pretrain", "pretrain_tissue", "read_checkpoint_facts", "save_checkpoint",
 ]
+
+BASELINE_COLUMNS = ("baseline_commonest", "baseline_gene", "baseline_cell")
 
 
 def pretrain(
@@ -151,9 +154,8 @@ def _sum_gradients(model: ScAraFM, loss_sum: float) -> float:
     if not dist.is_initialized():
         return loss_sum
     parameters = [p for p in model.parameters() if p.requires_grad]
-    for p in parameters:
-        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-    flat = torch.cat([p.grad.flatten() for p in parameters])
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         p.grad = part.view_as(p)
@@ -199,13 +201,16 @@ def pretrain_tissue(
     Writes the corpus to ``tokens/<tissue>`` and, to ``checkpoints/<tissue>``: the checkpoint,
     ``history.csv``, ``baselines.csv``, ``cost.csv``, ``corpus.csv`` (cells per data set) and
     ``gene2vec.txt``.  Validation cells are drawn by cell, in each data set; gene vectors see
-    training cells only.
+    training cells only.  With the source ``release`` nothing is trained: the authors' weights are
+    fetched and converted, and the table is one row without losses.
 
     Returns
     -------
     The table of :func:`pretrain`, with the accuracy of the three guesses of
     :func:`masked_baselines` as columns baseline_commonest, baseline_gene and baseline_cell.
     """
+    if workspace.profile.source == "release" and workspace.profile.release:
+        return _convert_release(workspace, workspace.profile.release, tissue)
     settings, folder = workspace.profile.pretraining, workspace.checkpoint_dir(tissue)
     names = {f.name for f in dataclasses.fields(PretrainConfig)}
     config = PretrainConfig(
@@ -220,8 +225,8 @@ def pretrain_tissue(
             corpus_real=not workspace.simulated, profile=workspace.profile.name, tissue=tissue,
         )
         baselines = masked_baselines(train, val, config=config, model=model)
-    for column, accuracy in zip(("commonest", "gene", "cell"), baselines["accuracy"], strict=False):
-        history[f"baseline_{column}"] = accuracy
+    for column, accuracy in zip(BASELINE_COLUMNS, baselines["accuracy"], strict=False):
+        history[column] = accuracy
     write_csv(folder / "baselines.csv", baselines)
     write_csv(folder / "corpus.csv", _corpus_table(store, train, val))
     write_csv(folder / "history.csv", history)
@@ -230,16 +235,12 @@ def pretrain_tissue(
 
 def _write_corpus(workspace: Workspace, tissue: str) -> TokenStore:
     """Tokenise the pretraining data sets, one in memory at a time, in chunks of cells."""
-    import pandas as pd
-
     datasets = [d.id for d in workspace.datasets(tissue, role="pretraining")]
     if not datasets:
         raise InputError(
             f"profile '{workspace.profile.name}' names no pretraining data for {tissue}: nothing to train."
         )
-    if not workspace.vocabulary_path(tissue).exists():
-        raise InputError(f"{tissue}: no vocabulary. Run the chapter 'preprocessing' first.")
-    genes = pd.read_csv(workspace.vocabulary_path(tissue))["gene"].astype(str).tolist()
+    genes = _vocabulary(workspace, tissue)
     n_bins = workspace.profile.model.n_bins
 
     def chunks():
@@ -255,6 +256,36 @@ def _write_corpus(workspace: Workspace, tissue: str) -> TokenStore:
         TokenStore.write(workspace.tokens_dir(tissue), chunks(), genes=genes, n_bins=n_bins)
     _wait_for_all()
     return TokenStore.open(workspace.tokens_dir(tissue))
+
+
+def _vocabulary(workspace: Workspace, tissue: str) -> list[str]:
+    import pandas as pd
+
+    if not workspace.vocabulary_path(tissue).exists():
+        raise InputError(f"{tissue}: no vocabulary. Run the chapter 'preprocessing' first.")
+    return pd.read_csv(workspace.vocabulary_path(tissue))["gene"].astype(str).tolist()
+
+
+def _convert_release(workspace: Workspace, release: ReleaseFiles, tissue: str) -> pd.DataFrame:
+    """Fetch the authors' weights and write them as a checkpoint of this workspace."""
+    import pandas as pd
+
+    from .hub import fetch_release
+
+    folder = workspace.checkpoint_dir(tissue)
+    pattern = {str(k): v for k, v in release.weights.items()}[tissue]
+    found = fetch_release(
+        [pattern], data_dir=workspace.data_dir, repo=release.repo, revision=release.revision
+    )
+    if len(found) != 1:
+        raise InputError(f"release.weights.{tissue}: '{pattern}' matches {len(found)} files; name one.")
+    genes, key_max = _vocabulary(workspace, tissue), workspace.profile.model.key_max
+    load_released_checkpoint(found[0], genes, key_max=key_max, out=folder)
+    columns = ["train_loss", "val_loss", "val_accuracy", "val_accuracy_hard", *BASELINE_COLUMNS]
+    epoch = read_checkpoint_facts(folder)["epoch"]
+    history = pd.DataFrame([{"epoch": epoch, **dict.fromkeys(columns, np.nan)}])
+    write_csv(folder / "history.csv", history)
+    return history
 
 
 def _new_model(workspace: Workspace, tissue: str, train: TokenStore) -> ScAraFM:

@@ -59,7 +59,7 @@ def fingerprint_of(model: ScAraFM, store: TokenStore, val: TokenStore, config: P
     """What must be equal for a run to go on; `epochs` and `save_every` may change."""
     free = ("epochs", "save_every")
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in free}
-    vectors = b"" if model.gene_emb.requires_grad else model.gene_emb.detach().cpu().numpy()
+    vectors = b"" if model.gene_emb.requires_grad else model.gene_emb.detach().cpu().numpy().tobytes()
     return {
         **settings, **{f"model.{k}": v for k, v in dataclasses.asdict(model.config).items()},
         "corpus": store.digest, "validation": val.digest,

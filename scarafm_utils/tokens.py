@@ -215,7 +215,9 @@ class TokenStore:
         chunks
             (data set, obs names, (n, G) uint8 tokens); the chunks of a data set in a row.
         """
-        folder, ranges, names = Path(folder), {}, []
+        folder = Path(folder)
+        ranges: dict[str, tuple[int, int]] = {}
+        names: list[str] = []
         with atomic_path(folder / "tokens.u8") as temporary, open(temporary, "wb") as handle:
             for dataset, cells, tokens in chunks:
                 if tokens.dtype != np.uint8 or tokens.shape != (len(cells), len(genes)):
@@ -223,7 +225,7 @@ class TokenStore:
                         f"{dataset}: a chunk of {tokens.dtype} {tokens.shape} does not fit "
                         f"{len(cells)} cells × {len(genes)} genes of uint8."
                     )
-                start = ranges.get(dataset, (len(names), None))[0]
+                start = ranges.get(dataset, (len(names), 0))[0]
                 handle.write(np.ascontiguousarray(tokens).data)
                 names.extend(cells)
                 ranges[dataset] = (start, len(names))
@@ -298,7 +300,8 @@ class _Rows:
 
     def __init__(self, source, shape: tuple[int, int] | None = None):
         self.source, self.shape = source, shape
-        self.map, self.resident = None, 0
+        self.map: np.ndarray | None = None
+        self.resident = 0
 
     def read(self, rows) -> np.ndarray:
         if self.shape is None:

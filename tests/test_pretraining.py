@@ -460,6 +460,29 @@ def test_a_tissue_without_data_or_vocabulary_is_refused(workspace):
         pretrain_tissue(dataclasses.replace(workspace, profile=profile), "leaf")
 
 
+def test_released_weights_become_the_checkpoint_of_a_release_profile(workspace, tmp_path, monkeypatch):
+    from scarafm_utils import hub
+    from scarafm_utils.profiles import ReleaseFiles
+
+    path = released_file(tmp_path / "best_model_17.pth", performer())
+    asked = []
+
+    def fetch(patterns, **where):
+        asked.append((patterns, where["repo"]))
+        return [path]
+
+    monkeypatch.setattr(hub, "fetch_release", fetch)
+    release = ReleaseFiles(repo="lab/weights", weights={"leaf": "w/*.pth"}, vocabulary={"leaf": "x.csv"})
+    profile = workspace.profile.model_copy(update={"source": "release", "release": release})
+    history = pretrain_tissue(dataclasses.replace(workspace, profile=profile), "leaf")
+    assert asked == [(["w/*.pth"], "lab/weights")]
+    assert history["epoch"].tolist() == [17]
+    assert history["val_loss"].isna().all()
+    facts = read_checkpoint_facts(workspace.checkpoint_dir("leaf"))
+    assert (facts["corpus_real"], facts["converted_from"]) == (True, "best_model_17.pth")
+    assert facts["genes"] == GENES
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tmp_path):
     script = tmp_path / "two.py"
