@@ -1,0 +1,104 @@
+"""Bad files, from the command line to the exit status: one line, status 2, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from scarafm_utils.workspace import PROJECT
+
+SCARAFM = Path(sys.executable).with_name("scarafm")
+
+
+def small_file(path: Path, **columns) -> ad.AnnData:
+    """Forty cells of two libraries with the columns of scPlantDB; `columns` replaces some."""
+    rng = np.random.default_rng(0)
+    genes = [f"AT1G{10000 + 10 * i:05d}" for i in range(60)]
+    obs = pd.DataFrame({
+        "Genotype": "Col-0", "Orig.ident": ["L1", "L2"] * 20, "nCount_RNA": 10_000.0,
+        "Celltype": ["S phase", "G1/G0 phase", "Root hair", "Non-hair", "Lateral root cap", "Columella root cap",
+                     "Root hair", "Non-hair"] * 5, **columns,
+    }, index=[f"L{i}" for i in range(40)])  # fmt: skip
+    adata = ad.AnnData(X=rng.poisson(2.0, (40, 60)).astype(np.float32), obs=obs, var=pd.DataFrame(index=genes))
+    adata.write_h5ad(path)
+    return adata
+
+
+@pytest.fixture
+def real_profile(tmp_path):
+    """The profile real_root under a name of its own, its artifacts removed afterwards."""
+    name = f"test-bad-input-{os.getpid()}"
+    settings = yaml.safe_load((PROJECT / "profiles" / "real_root.yaml").read_text(encoding="utf-8"))
+    settings |= {"name": name}
+    settings["tissues"]["root"]["pretraining"] = ["SRP182008"]
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    data = tmp_path / "data"
+    data.mkdir()
+    small_file(data / "SRP182008.h5ad")
+    folder = PROJECT / "artifacts" / name
+    folder.mkdir(parents=True)
+    (folder / "data").symlink_to(data, target_is_directory=True)
+    yield tmp_path / "profile.yaml", data, folder
+    shutil.rmtree(folder)
+
+
+def preprocess(profile: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [SCARAFM, "run", "preprocessing", "-p", "tissue=root", "--profile", str(profile)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def without_column(path: Path) -> None:
+    adata = small_file(path)
+    del adata.obs["Celltype"]
+    adata.write_h5ad(path)
+
+
+def without_counts(path: Path) -> None:
+    adata = small_file(path)
+    adata.X = np.log1p(adata.X)
+    adata.write_h5ad(path)
+
+
+def without_a_class(path: Path) -> None:
+    small_file(path, Celltype=["G1/G0 phase", "Root hair"] * 20)
+
+
+FAULTS = {
+    "no file": (lambda path: None, "SRP169576.h5ad"),
+    "missing obs column": (without_column, "obs has no column 'Celltype'"),
+    "no counts": (without_counts, "SRP169576"),
+    "empty class": (without_a_class, "no cell of class 's_phase'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_file_ends_with_one_line_and_leaves_nothing(real_profile, fault):
+    profile, data, folder = real_profile
+    make, message = FAULTS[fault]
+    make(data / "SRP169576.h5ad")
+    result = preprocess(profile)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    left = [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(folder / "data")]
+    assert [p for p in left if ".partial" not in p.parts] == []
+
+
+def test_the_same_files_without_a_fault_go_through(real_profile):
+    profile, data, folder = real_profile
+    small_file(data / "SRP169576.h5ad")
+    result = preprocess(profile)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "processed" / "root" / "SRP169576.h5ad").exists()
+    assert (folder / "runs" / "preprocessing" / "root.ipynb").exists()
