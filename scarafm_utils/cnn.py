@@ -189,9 +189,9 @@ class CNNHead:
         check_vocabulary(self.model, cells.var_names)
         self.classes_ = order
         self._build()
-        inputs, codes = self._inputs(cells), torch.from_numpy(codes)
-        train, val = self._split(codes)
-        self._train(inputs, codes, train, val)
+        inputs, targets = self._inputs(cells), torch.from_numpy(codes)
+        train, val = self._split(targets)
+        self._train(inputs, targets, train, val)
         return self
 
     def predict_proba(self, cells: ad.AnnData) -> np.ndarray:

@@ -153,12 +153,13 @@ class Moments:
         member = np.zeros((n_cells, len(fits)), dtype=bool)
         for i, rows in enumerate(fits):
             member[rows, i] = True
-        self.patterns, self.group = np.unique(member, axis=0, return_inverse=True) if fits else (member, None)
+        self.patterns, group = np.unique(member, axis=0, return_inverse=True)
+        self.group = group.reshape(-1)
         self.sums: dict[int, tuple] = {}
 
     def add(self, h: torch.Tensor, rows) -> None:
         """Count the embeddings (B, G + 1, d) of the cells at `rows`."""
-        groups = [] if self.group is None else self.group.reshape(-1)[rows]
+        groups = self.group[rows]
         for group in np.unique(groups):
             if self.patterns[group].any():
                 chosen = torch.from_numpy(groups == group).to(h.device)

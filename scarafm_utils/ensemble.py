@@ -82,14 +82,13 @@ class DimensionEnsemble:
         """Share of votes, or mean probability, of each class: (n_cells, n_classes)."""
         if not hasattr(self, "members_"):
             raise InputError("DimensionEnsemble is not fitted: call fit first.")
-        total, seen = 0.0, set()
+        ballots: dict[int, np.ndarray] = {}
         for j, X in dims:
             if j in self.members_:
-                total = total + self._ballot(self.members_[j].predict_proba(X))
-                seen.add(j)
-            if len(seen) == len(self.members_):
-                return total / len(seen)
-        missing = sorted(set(self.members_) - seen)
+                ballots[j] = self._ballot(self.members_[j].predict_proba(X))
+            if len(ballots) == len(self.members_):
+                return np.mean(list(ballots.values()), axis=0)
+        missing = sorted(set(self.members_) - set(ballots))
         raise InputError(
             f"{len(missing)} of {len(self.members_)} dimensions are missing, the first is {missing[0]}: "
             "predict with the dimensions the ensemble was fitted on."
@@ -145,7 +144,8 @@ def sweep_ensembles(dims: Iterable[tuple[int, np.ndarray]], jobs: Sequence[tuple
     -------
     Per job what ``predict_proba`` would give on its test cells.
     """
-    totals, counts = [0.0] * len(jobs), [0] * len(jobs)
+    totals: list = [0.0] * len(jobs)
+    counts = [0] * len(jobs)
     for block in _largest_blocks(dims, [job[0] for job in jobs]):
         for i, (ensemble, train, y, test) in enumerate(jobs):
             left = None if ensemble.ens_members is None else ensemble.ens_members - counts[i]

@@ -250,7 +250,7 @@ class MLPHead(Head):
         return p[0].double().numpy()
 
 
-HEAD_CLASSES = {"LR": LRHead, "XGB": XGBHead, "MLP": MLPHead}
+HEAD_CLASSES: dict[str, type[Head]] = {"LR": LRHead, "XGB": XGBHead, "MLP": MLPHead}
 
 
 def build_head(name: str, **settings) -> Head:

@@ -2,14 +2,17 @@
 
 One pass over the cells gives CLS, WM and, where they fit in memory, all hidden states; where
 they do not, the second moments for PCA come from the same pass (:meth:`TaskFeatures.prepare`),
-PCA scores from a second one, and ENS reads a few dimensions per pass.  Nothing is written to disk.
+PCA scores from a second one, and ENS reads a few dimensions per pass.  Nothing is written to disk
+unless a scratch folder is given.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,8 +27,9 @@ from .embeddings import (
     weighted_mean,
 )
 from .errors import InputError, suggest
-from .tokens import bin_expression, measured_columns
-from .vocabulary import hvg_table
+from .model import ModelConfig
+from .plain_features import PLAIN, Expression
+from .tokens import measured_columns
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -35,11 +39,7 @@ if TYPE_CHECKING:
 #: Names that need an encoder; a prefix ("untrained:WM") names another one.
 encoder_representations = ("CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
 #: Names that do not.
-plain_representations = ("raw", "binned", "hvg_pca", "depth", "cell_type")
-#: PCA scores are kept for so many fits: train and test cells, three k and three heads share them.
-SCORES_KEPT = 2
-#: Highly variable genes that `hvg_pca` looks at, chosen on the cells it is fitted on.
-N_TOP_GENES = 2000
+plain_representations = tuple(PLAIN)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class TaskFeatures:
         Encoders by prefix: "" is the pretrained one, "untrained" and "shuffled" its controls.
     memory_gb
         What hidden states may take, in 10⁹ bytes, over all encoders.
+    scratch
+        A folder for hidden states that do not fit in memory: dimension-major float16 in a nameless
+        file that vanishes with the process.  The rule of cost: writing and reading a number takes
+        about 10 ns, computing it again 500 ns on a CPU and less than 1 ns on a GPU; so it is used
+        on a CPU alone, and where no folder is given every reading is a pass of the encoder.
     dim
         Number of features of `hvg_pca`; None takes the embedding size of the first model, else 200.
 
@@ -83,11 +88,12 @@ class TaskFeatures:
         batch_size: int = 32,
         seed: int = 0,
         dim: int | None = None,
+        scratch: str | Path | None = None,
     ):
         from scipy import sparse
 
         self.cells, self.models, self.memory_gb = cells, dict(models or {}), memory_gb
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.scratch = batch_size, scratch
         if not cells.obs_names.is_unique:
             raise InputError(f"obs name {cells.obs_names[cells.obs_names.duplicated()][0]!r} occurs twice.")
         for model in self.models.values():
@@ -95,10 +101,12 @@ class TaskFeatures:
         self._columns = np.flatnonzero(_measured_everywhere(cells))
         self.genes = cells.var_names[self._columns]
         self._x = sparse.csr_matrix(cells.X, dtype=np.float32)[:, self._columns]
-        self.dim = dim or next((m.config.dim for m in self.models.values()), 200)
+        config = next((model.config for model in self.models.values()), ModelConfig())
+        self._expression = Expression(cells, self.genes, self._x, config.n_bins, dim or config.dim, seed)
         self._encoded: dict[str, Encoded] = {}
-        self._fitted: dict[tuple, object] = {}
+        self._fitted: dict[tuple, Any] = {}
         self._scores: dict[tuple, np.ndarray] = {}
+        self._scored: set[tuple] = set()
 
     def matrix(self, representation: str, *, fit: Sequence[str], names: Sequence[str]) -> np.ndarray:
         """Features of the cells `names`: (len(names), p) float32, rows in the order of `names`.
@@ -114,7 +122,10 @@ class TaskFeatures:
         prefix, _, kind = representation.rpartition(":")
         rows, fit_rows = self._rows(names), np.sort(self._rows(fit))
         if kind in plain_representations and not prefix:
-            values = getattr(self, f"_{kind}")(fit_rows, rows)
+            key = (kind, fit_rows.tobytes())
+            if key not in self._fitted:
+                self._fitted[key] = PLAIN[kind](self._expression, fit_rows)
+            values = self._fitted[key](rows)
         elif kind in ("CLS", "WM"):
             values = getattr(self._encode(prefix), kind.lower())[rows]
         elif kind.startswith("PCA_") and kind in encoder_representations:
@@ -131,7 +142,7 @@ class TaskFeatures:
         rows = self._rows(names)
         hidden = self._encode(prefix).hidden
         if hidden is not None:
-            yield from ((j, plane[rows]) for j, plane in enumerate(hidden))
+            yield from ((j, plane[rows].astype(np.float32, copy=False)) for j, plane in enumerate(hidden))
             return
         yield from iter_dimensions(
             self._model(prefix),
@@ -149,53 +160,6 @@ class TaskFeatures:
         """
         rows = [np.sort(self._rows(names)) for names in fits]
         self._fit_pcas(prefix, [r for r in rows if ("pca", prefix, r.tobytes()) not in self._fitted])
-
-    # -- without an encoder ------------------------------------------------------------------
-
-    def _raw(self, _fit, rows):
-        return self._x[rows].toarray()
-
-    def _binned(self, _fit, rows):
-        n_bins = next((m.config.n_bins for m in self.models.values()), 6)
-        return bin_expression(self._x[rows], n_bins=n_bins)
-
-    def _hvg_pca(self, fit, rows):
-        genes, pca = self._once("hvg_pca", fit, self._fit_hvg_pca)
-        return pca.transform(self._x[rows][:, genes].toarray())
-
-    def _fit_hvg_pca(self, fit):
-        from sklearn.decomposition import PCA
-
-        genes = np.arange(len(self.genes))
-        if len(genes) > N_TOP_GENES:
-            table = hvg_table(self.cells[fit][:, self._columns], n_top_genes=N_TOP_GENES)
-            genes = np.flatnonzero(self.genes.isin(table.index[table["highly_variable"]]))
-        pca = PCA(min(self.dim, len(fit), len(genes)), random_state=self.seed)
-        return genes, pca.fit(self._x[fit][:, genes].toarray())
-
-    def _depth(self, fit, rows):
-        mean, spread = self._once("depth", fit, lambda f: _mean_and_spread(self._depths()[f]))
-        return (self._depths()[rows] - mean) / spread
-
-    def _depths(self):
-        """log1p of library size and of the number of genes: (n, 2)."""
-        obs = self.cells.obs
-        totals = obs["total_counts"].to_numpy(dtype=float) if "total_counts" in obs else np.array([np.nan])
-        if np.isnan(totals).any():
-            raise InputError(
-                "depth needs obs['total_counts'] of every cell: these library sizes are not known."
-            )
-        n_genes = obs["n_genes"].to_numpy(dtype=float) if "n_genes" in obs else self._x.getnnz(1)
-        return np.log1p(np.column_stack([totals, n_genes]))
-
-    def _cell_type(self, fit, rows):
-        if "cell_type" not in self.cells.obs:
-            raise InputError("cell_type needs obs['cell_type']: these cell types are not known.")
-        types = self.cells.obs["cell_type"].astype(object).to_numpy()
-        known = self._once("cell_type", fit, lambda f: sorted({t for t in types[f] if isinstance(t, str)}))
-        if not known:
-            raise InputError("cell_type: no training cell has a known cell type.")
-        return types[rows][:, None] == np.array(known, dtype=object)[None]
 
     # -- with an encoder ---------------------------------------------------------------------
 
@@ -215,8 +179,7 @@ class TaskFeatures:
         model, n, G = self._model(prefix), self.cells.n_obs, len(self.genes)
         d, row = model.config.dim, 0
         cls, wm = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
-        held = sum(e.hidden.nbytes for e in self._encoded.values() if e.hidden is not None)
-        hidden = np.empty((d, n, G), np.float32) if held + 4 * d * n * G <= self.memory_gb * 1e9 else None
+        hidden = self._room((d, n, G), on_cpu=model.gene_emb.device.type == "cpu")
         for h in iter_hidden(model, self.cells, batch_size=self.batch_size):
             part = slice(row, row + len(h))
             h = self._task_genes(h)
@@ -227,6 +190,16 @@ class TaskFeatures:
                 hidden[:, part] = h[:, :-1].permute(2, 0, 1).cpu().numpy()
             row = part.stop
         self._encoded[prefix] = Encoded(cls, wm, hidden)
+
+    def _room(self, shape: tuple[int, int, int], *, on_cpu: bool) -> np.ndarray | None:
+        """An array for hidden states: in memory, else in the scratch folder, else None."""
+        held = sum(_bytes_in_memory(e.hidden) for e in self._encoded.values())
+        if held + 4 * np.prod(shape, dtype=float) <= self.memory_gb * 1e9:
+            return np.empty(shape, np.float32)
+        if self.scratch is None or not on_cpu:
+            return None
+        with tempfile.TemporaryFile(dir=self.scratch) as file:
+            return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
 
     def _task_genes(self, h):
         """(B, G_model + 1, d) → (B, G + 1, d): the genes of the task, and the extra token last."""
@@ -254,7 +227,7 @@ class TaskFeatures:
             yield from zip(parts, map(self._task_genes, stream), strict=True)
             return
         for part in parts:
-            genes = torch.from_numpy(hidden[:, part]).permute(1, 2, 0)
+            genes = torch.from_numpy(hidden[:, part].astype(np.float32, copy=False)).permute(1, 2, 0)
             yield part, torch.nn.functional.pad(genes, (0, 0, 0, 1))  # position G is left out of PCA
 
     def _pca_k(self, prefix: str, k: int, fit: np.ndarray, rows: np.ndarray):
@@ -265,13 +238,23 @@ class TaskFeatures:
         if k > pca.k:
             raise InputError(f"PCA_{k} of embeddings with {pca.k} dimensions: use PCA_{pca.k}.")
         if key not in self._scores:
-            scores = np.empty((self.cells.n_obs, len(self.genes) * pca.k), np.float32)
-            for part, h in self._embeddings(prefix, np.arange(self.cells.n_obs)):
-                scores[part] = pca.transform(h).cpu().numpy()
-            while len(self._scores) >= SCORES_KEPT:
-                self._scores.pop(next(iter(self._scores)))
-            self._scores[key] = scores
+            self._score(prefix, key)
         return self._scores[key][rows].reshape(len(rows), -1, pca.k)[:, :, :k].reshape(len(rows), -1)
+
+    def _score(self, prefix: str, key: tuple) -> None:
+        """PCA scores of all cells under `key`, and in the same pass under other fits that wait.
+
+        Train and test cells, three k and three heads then share them; they replace older ones.
+        """
+        n, width = self.cells.n_obs, len(self.genes) * self._fitted[key].k
+        room = max(1, int(self.memory_gb * 1e9 // (4 * n * width)))
+        waiting = [k for k in self._fitted if k[:2] == key[:2] and k != key and k not in self._scored]
+        keys = [key, *waiting][:room]
+        self._scores = {k: np.empty((n, width), np.float32) for k in keys}
+        self._scored.update(keys)
+        for part, h in self._embeddings(prefix, np.arange(n)):
+            for k in keys:
+                self._scores[k][part] = self._fitted[k].transform(h).cpu().numpy()
 
     # -- names and caches --------------------------------------------------------------------
 
@@ -279,16 +262,12 @@ class TaskFeatures:
         rows = self.cells.obs_names.get_indexer(list(names))
         if (rows < 0).any():
             missing = np.asarray(names)[rows < 0]
-            raise InputError(
-                f"{len(missing)} of {len(rows)} cells are not in the task, first '{missing[0]}'."
-            )
+            raise InputError(f"{len(missing)} of {len(rows)} cells are not in the task, first '{missing[0]}'.")
         return rows
 
-    def _once(self, name: str, fit: np.ndarray, learn):
-        key = (name, fit.tobytes())
-        if key not in self._fitted:
-            self._fitted[key] = learn(fit)
-        return self._fitted[key]
+
+def _bytes_in_memory(hidden: np.ndarray | None) -> int:
+    return 0 if hidden is None or isinstance(hidden, np.memmap) else hidden.nbytes
 
 
 def _measured_everywhere(cells: ad.AnnData) -> np.ndarray:
@@ -299,8 +278,3 @@ def _measured_everywhere(cells: ad.AnnData) -> np.ndarray:
     if not everywhere.any():
         raise InputError(f"none of {cells.n_vars} genes is measured in all {len(masks)} samples of the task.")
     return everywhere
-
-
-def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    spread = values.std(0)
-    return values.mean(0), np.where(spread > 0, spread, 1.0)

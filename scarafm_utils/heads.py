@@ -46,7 +46,7 @@ __all__ = [
 
 TUNINGS = ("none", "cv", "group_cv")
 #: The grids of the released code.
-GRIDS = {
+GRIDS: dict[str, dict[str, list]] = {
     "LR": {"C": [0.1, 1.0, 10.0]},
     "XGB": {"trees": [100, 200], "learning_rate": [0.05, 0.1], "max_depth": [3, 6]},
     "MLP": {

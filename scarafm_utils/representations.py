@@ -4,7 +4,7 @@ The encoder's output for n cells is n × (G + 1) × d numbers, 7 to 220 GB per d
 paper's size.  It is never written down: CLS and WM are taken batch by batch, PCA needs one d × d
 second moment of the training cells, and ENS reads a few dimensions at a time.  The pieces are in
 :mod:`scarafm_utils.embeddings`; :mod:`scarafm_utils.features` puts them together for the cells
-of one task, and there adding a representation is one method and one line in its table.
+of one task; what needs no encoder is in :mod:`scarafm_utils.plain_features`.
 """
 
 from __future__ import annotations

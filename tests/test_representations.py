@@ -53,9 +53,7 @@ def make_cells(*, seed: int = 0, missing: bool = True) -> ad.AnnData:
         index=[f"set:{s}:{i}" for i, s in enumerate(sample)],
     )
     var = pd.DataFrame(index=[f"g{i}" for i in range(N_GENES)])
-    return ad.AnnData(
-        sparse.csr_matrix(X), obs=obs, var=var, varm={"measured": measured}, uns={"samples": ["a", "b"]}
-    )
+    return ad.AnnData(sparse.csr_matrix(X), obs=obs, var=var, varm={"measured": measured}, uns={"samples": ["a", "b"]})
 
 
 def hidden_of(model: ScAraFM, cells: ad.AnnData) -> np.ndarray:
@@ -294,14 +292,47 @@ def test_each_cell_passes_the_encoder_once_where_memory_allows(memory_gb, monkey
     planes = list(features.dimensions(fits[0]))
     assert sum(seen) == N_CELLS if memory_gb == 1.0 else sum(seen) > N_CELLS
     monkeypatch.undo()
-    expected = [
-        reference.matrix(r, fit=fit, names=fit) for fit in fits for r in ("CLS", "WM", "PCA_1", "PCA_3")
-    ]
+    expected = [reference.matrix(r, fit=fit, names=fit) for fit in fits for r in ("CLS", "WM", "PCA_1", "PCA_3")]
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
     for (j, ours), (i, theirs) in zip(planes, reference.dimensions(fits[0]), strict=True):
         assert i == j
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_scratch_folder_saves_passes_and_is_left_empty(tmp_path, monkeypatch):
+    cells, model = make_cells(), make_model()
+    reference = TaskFeatures(cells, models={"": model})
+    features = TaskFeatures(cells, models={"": model}, memory_gb=5e-6, scratch=tmp_path)
+    seen, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda tokens: (seen.append(len(tokens)), encode(tokens))[1])
+    fit, names = cells.obs_names[:12], cells.obs_names
+    planes, scores = list(features.dimensions(names)), features.matrix("PCA_2", fit=fit, names=names)
+    assert sum(seen) == N_CELLS and not list(tmp_path.iterdir())
+    np.testing.assert_allclose(scores, reference.matrix("PCA_2", fit=fit, names=names), atol=1e-2)
+    for (_, ours), (_, theirs) in zip(planes, reference.dimensions(names), strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)  # float16
+
+
+def test_hvg_pca_chooses_its_genes_on_training_cells_and_keeps_the_threads(monkeypatch):
+    cells, threads = make_cells(missing=False), torch.get_num_threads()
+    chosen, seen = [f"g{i}" for i in (1, 4, 6, 9)], []
+
+    def hvg_table(adata, *, n_top_genes):
+        """Scanpy's numba sets the threads of OpenMP, and with them torch's."""
+        seen.append((list(adata.obs_names), n_top_genes))
+        torch.set_num_threads(threads + 1)
+        return pd.DataFrame({"highly_variable": adata.var_names.isin(chosen)}, index=adata.var_names)
+
+    monkeypatch.setattr("scarafm_utils.plain_features.N_TOP_GENES", 6)
+    monkeypatch.setattr("scarafm_utils.plain_features.hvg_table", hvg_table)
+    fit, names = cells.obs_names[:20], cells.obs_names
+    X = TaskFeatures(cells, dim=3).matrix("hvg_pca", fit=fit, names=names)
+    assert seen == [(list(fit), 6)] and torch.get_num_threads() == threads
+    values = cells[:, chosen].X.toarray()
+    reference = PCA(3).fit(values[:20]).transform(values)
+    np.testing.assert_allclose(np.abs(X), np.abs(reference), atol=1e-4)
 
 
 def test_bad_requests_are_refused(task):
