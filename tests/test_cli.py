@@ -18,7 +18,7 @@ def call(*arguments, cwd=None):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "leaf"], "unknown chapter 'leaf': did you mean 'leaf_results'"),
+        (["run", "leaf_result"], "unknown chapter 'leaf_result': did you mean 'leaf_results'"),
         (["run", "leaf_results", "-p", "hads=LR"], "did you mean 'heads'"),
         (["run", "leaf_results", "-p", "heads"], "write -p name=value"),
         (["run", "leaf_results", "-p", "heads=LR", "-p", "heads=XGB"], "given twice"),

@@ -26,7 +26,7 @@ effects simulate_samples simulate_fit simulate_names simulate_programmes simulat
 unpack tenx readers standard lockfile downloads hub sources
 genes normalization vocabulary preprocessing
 tokens gene2vec model checkpoints masked progress pretraining
-embeddings features representations
+embeddings plain_features features representations
 splits
 logistic perceptron estimators ensemble cnn heads
 scores measures configurations experiment fitting nulls evaluation
