@@ -114,7 +114,7 @@ class Battery:
 
     @cached_property
     def plain_features(self) -> TaskFeatures:
-        return TaskFeatures(self.experiment.cells, models={})
+        return TaskFeatures(self.experiment.cells, models={}, dim=self.workspace.profile.model.dim)
 
     @cached_property
     def features(self) -> TaskFeatures:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from .errors import InputError
 from .tokens import bin_expression
@@ -54,9 +53,7 @@ def learn_hvg_pca(data: Expression, fit: np.ndarray):
 
     genes = np.arange(len(data.genes))
     if len(genes) > N_TOP_GENES:
-        threads = torch.get_num_threads()  # scanpy's numba sets those of OpenMP, and with them torch's
         table = hvg_table(data.cells[fit][:, data.genes], n_top_genes=N_TOP_GENES)
-        torch.set_num_threads(threads)
         genes = np.flatnonzero(data.genes.isin(table.index[table["highly_variable"]]))
     pca = PCA(min(data.dim, len(fit), len(genes)), random_state=data.seed)
     pca.fit(data.x[fit][:, genes].toarray())

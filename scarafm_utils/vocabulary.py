@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -180,8 +182,19 @@ def _scanpy_hvgs(adata: ad.AnnData, n_top_genes: int) -> pd.DataFrame:
     alone = ad.AnnData(X=as_csr(adata.X), var=adata.var[[]].copy(), uns={"log1p": {}})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*number of normalized dispersions", category=UserWarning)
-        found = sc.pp.highly_variable_genes(
-            alone, flavor="seurat", n_top_genes=min(n_top_genes, alone.n_vars), inplace=False
-        )
+        with _torch_threads_kept():
+            found = sc.pp.highly_variable_genes(
+                alone, flavor="seurat", n_top_genes=min(n_top_genes, alone.n_vars), inplace=False
+            )
     found.index = alone.var_names
     return found[["means", "dispersions", "dispersions_norm", "highly_variable"]]
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Undo what numba does when scanpy first starts it: it sets the threads of OpenMP, and so torch's."""
+    torch = sys.modules.get("torch")  # where torch is not loaded there is nothing to keep
+    threads = torch.get_num_threads() if torch else None
+    yield
+    if torch:
+        torch.set_num_threads(threads)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -136,3 +140,20 @@ def test_overlap_by_hand():
     assert rows.loc[("A", "B")].tolist() == [2, 3, 1, 0.25]
     assert rows.loc[("B", "A"), "jaccard"] == 0.25
     assert rows.loc[("A", "A"), "jaccard"] == 1
+
+
+def test_looking_for_variable_genes_leaves_the_threads_of_torch_alone():
+    """numba, started by scanpy, sets the threads of OpenMP; two jobs with two threads each crawl on two cores."""
+    code = """
+import anndata as ad, numpy as np, scipy.sparse as sp, torch
+from scarafm_utils.preprocessing import normalize
+from scarafm_utils.vocabulary import hvg_table
+torch.set_num_threads(1)
+counts = ad.AnnData(X=sp.csr_matrix(np.random.default_rng(0).poisson(1.0, (50, 40)).astype(np.float32)))
+counts.var_names = [f"AT1G{i:05d}" for i in range(40)]
+hvg_table(normalize(counts), n_top_genes=10)
+print(torch.get_num_threads())
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"
