@@ -151,6 +151,7 @@ from scarafm_utils.vocabulary import hvg_table
 torch.set_num_threads(1)
 counts = ad.AnnData(X=sp.csr_matrix(np.random.default_rng(0).poisson(1.0, (50, 40)).astype(np.float32)))
 counts.var_names = [f"AT1G{i:05d}" for i in range(40)]
+assert torch.get_num_threads() == 1  # torch has started its threads
 hvg_table(normalize(counts), n_top_genes=10)
 print(torch.get_num_threads())
 """
