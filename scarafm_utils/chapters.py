@@ -143,10 +143,13 @@ def _check_choice(name: str, value: Any) -> Any:
     for item in (value if isinstance(value, list) else [value]) if allowed and value else []:
         if item not in allowed:
             raise InputError(f"parameter '{name}': unknown value '{item}': {suggest(item, allowed)}")
-    if name == "n_train":
-        for item in value:
-            if item != "all" and not (isinstance(item, int) and item > 0):
-                raise InputError(f"parameter 'n_train': '{item}' is neither a number of cells nor 'all'")
+    for item in value if name in {"n_train", "seeds"} else []:
+        number = isinstance(item, int) and item >= (1 if name == "n_train" else 0)
+        if not number and not (name == "n_train" and item == "all"):
+            wanted = "a number of cells or 'all'" if name == "n_train" else "whole numbers from 0"
+            raise InputError(f"parameter '{name}': '{item}' is not allowed, use {wanted}")
+    if name == "threads" and value < 1:
+        raise InputError(f"parameter 'threads': {value} is not allowed, use 1 or more")
     return value
 
 
@@ -198,6 +201,8 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
         Any other failure inside the notebook.
     """
     spec = get_chapter(chapter)
+    if "profile" in params:
+        raise InputError("parameter 'profile': choose the profile with --profile NAME, not with -p")
     params = validate(chapter, {**params, "profile": str(profile)})
     workspace = open_workspace(profile)
     slug = _check_unit(spec, params, workspace)
@@ -250,6 +255,7 @@ def select_cells(notebook: NotebookNode, *, index: bool) -> NotebookNode:
 def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> NotebookNode:
     import nbformat
     import papermill as pm
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     threads = str(params.get("threads", 1))
@@ -267,6 +273,9 @@ def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> No
                 raise InputError(error.evalue) from None
             message = f"{name}: a cell failed with {error.ename}: {error.evalue}"
             raise ChapterError(message, re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))) from None
+        except (DeadKernelError, CellTimeoutError) as error:
+            reason = "its kernel died, most often because memory ran out"
+            raise ChapterError(f"{name}: {reason} ({type(error).__name__})") from None
         return nbformat.read(result, as_version=4)
 
 

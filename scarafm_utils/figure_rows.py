@@ -63,10 +63,16 @@ def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str
 
 
 def main_fidelity(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the fidelity that most rows have (the profile's own); all where the table names none."""
+    """Rows of the profile's own fidelity: the one under which most kinds of result were computed.
+
+    Extra rows (``matched``, one switch at a time) cover raw values with LR only, however many they are.
+    All rows where the table names no fidelity.
+    """
     if "fidelity" not in rows or rows.empty:
         return rows
-    return rows[rows["fidelity"] == rows["fidelity"].value_counts().index[0]]
+    kinds = (rows["representation"] + " " + rows["head"]).groupby(rows["fidelity"]).nunique()
+    order = [f for f in ("paper", "released") if f in kinds] or list(kinds.index)
+    return rows[rows["fidelity"] == max(order, key=lambda f: kinds[f])]
 
 
 def with_text_keys(results: pd.DataFrame) -> pd.DataFrame:

@@ -87,8 +87,8 @@ def open_workspace(profile: str | Path, *, threads: int | None = None) -> Worksp
     profile
         Name of a file in ``profiles/`` without its ending, or a path to a YAML file.
     threads
-        Threads for torch and BLAS in this process; None leaves them as they are.
-        Scores are compared only at equal thread counts.
+        Threads for torch and BLAS in this process, and for every head, in place of the
+        profile's; None leaves them as they are.  Scores are compared only at equal thread counts.
     """
     path = Path(profile)
     if path.suffix not in {".yaml", ".yml"}:
@@ -98,6 +98,7 @@ def open_workspace(profile: str | Path, *, threads: int | None = None) -> Worksp
     loaded.check(manifest)
     if threads is not None:
         use_threads(threads)
+        loaded = loaded.model_copy(update={"threads": threads})
     return Workspace(loaded, manifest, PROJECT / "artifacts" / loaded.name)
 
 

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from scarafm_utils import chapters, tidy
-from scarafm_utils.errors import InputError
+from scarafm_utils.errors import ChapterError, InputError
 from scarafm_utils.workspace import open_workspace
 
 
@@ -43,7 +43,10 @@ def test_values_get_the_type_of_their_default(given, kept):
         ({"n_tran": "100"}, r"no parameter 'n_tran': did you mean 'n_train'"),
         ({"representations": "raw,CSL"}, r"'representations': unknown value 'CSL': did you mean 'CLS'"),
         ({"heads": "LRR"}, r"'heads': unknown value 'LRR': did you mean 'LR'"),
-        ({"n_train": "0"}, r"'0' is neither a number of cells nor 'all'"),
+        ({"n_train": "0"}, r"'n_train': '0' is not allowed, use a number of cells or 'all'"),
+        ({"seeds": "x,1"}, r"'seeds': 'x' is not allowed, use whole numbers from 0"),
+        ({"seeds": "-1"}, r"'seeds': '-1' is not allowed"),
+        ({"threads": "0"}, r"'threads': 0 is not allowed, use 1 or more"),
         ({"n_train": ""}, r"an empty list"),
         ({"threads": "two"}, r"'two' is not of type int"),
         ({"fidelity": "papr"}, r"did you mean 'paper'"),
@@ -65,6 +68,7 @@ def test_bad_parameters_are_refused_in_one_line(params, message):
         ("leaf_results", {"task": "randm:ERP132245"}, r"did you mean 'random'"),
         ("leaf_results", {"task": "random:ERP132245", "label": "s_phase"}, r"has no label 's_phase'"),
         ("preprocessing", {"tissue": "flower"}, r"has no tissue 'flower'"),
+        ("leaf_results", {"profile": "workshop"}, r"choose the profile with --profile NAME, not with -p"),
     ],
 )
 def test_bad_tasks_are_refused_before_a_kernel_starts_and_leave_nothing(chapter, params, message, tmp_path):
@@ -150,3 +154,15 @@ def test_a_page_of_real_cells_carries_the_notice_of_its_profile_and_not_the_simu
     workspace = open_workspace("real_root")
     assert "Simulated" not in tidy.page_notice(workspace)
     assert tidy.page_notice(workspace)
+
+
+def test_a_kernel_that_dies_is_named_and_leaves_nothing(monkeypatch, tmp_path):
+    source = SOURCE.replace("print(task", "import os\nos._exit(9)\n(task")
+    with pytest.raises(ChapterError, match="leaf_results random-ERP132245: its kernel died"):
+        run_source(monkeypatch, tmp_path, source, {})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_threads_of_a_run_are_those_of_every_head():
+    assert open_workspace("demo", threads=2).profile.threads == 2
+    open_workspace("demo", threads=1)
