@@ -4,8 +4,8 @@
 
 from pathlib import Path
 
-from scarafm_utils.chapters import CHAPTERS
-from scarafm_utils.grid import data_files, evaluation_runs, source_files
+from scarafm_utils.chapters import CHAPTERS, evaluation_runs, page_runs
+from scarafm_utils.grid import data_files, source_files
 from scarafm_utils.workspace import open_workspace
 
 PROFILE = config.get("profile", "demo")
@@ -14,7 +14,6 @@ SETTINGS = f"profiles/{PROFILE}.yaml" if not PROFILE.endswith((".yaml", ".yml"))
 OUT = f"artifacts/{paper.profile.name}"
 TISSUES = list(paper.profile.tissues)
 RUNS = evaluation_runs(paper)  # {(chapter, slug): (task, label)}
-INDEX = [c for c in CHAPTERS if CHAPTERS[c].tissue in (None, *TISSUES)]
 THREADS = paper.profile.threads
 
 
@@ -112,8 +111,7 @@ rule site:
         sorted(str(p) for p in Path("book").glob("*.[mb][di]*")),
         sorted(str(p) for p in Path("book/_static").rglob("*") if p.is_file() and "generated" not in p.parts),
         source_files("site"),
-        [f"{OUT}/runs/{chapter}/index.ipynb" for chapter in INDEX],
-        [f"{OUT}/runs/{chapter}/{slug}.ipynb" for chapter, slug in RUNS],
+        [f"{OUT}/runs/{chapter}/{slug}.ipynb" for chapter, slug in page_runs(paper)],
     output:
         "_build/html/index.html",
     shell:

@@ -174,6 +174,25 @@ def unit_slug(unit: str, *, label: str = "stress") -> str:
     return slug if label == "stress" else f"{slug}-{label}"
 
 
+def evaluation_runs(workspace: Workspace) -> dict[tuple[str, str], tuple[str, str]]:
+    """Every run of the results chapters that a profile asks for: (chapter, slug) → (task, label)."""
+    return {
+        (chapter.name, unit_slug(task, label=label)): (task, label)
+        for chapter in CHAPTERS.values()
+        if chapter.unit == "task" and chapter.tissue in workspace.profile.tissues
+        for task in workspace.profile.tissues[chapter.tissue].tasks
+        for label in workspace.profile.tissues[chapter.tissue].labels
+    }
+
+
+def page_runs(workspace: Workspace) -> list[tuple[str, str]]:
+    """Every page of a profile's grid as (chapter, slug): canonical runs, tissues, tasks."""
+    tissues = workspace.profile.tissues
+    index = [(c.name, "index") for c in CHAPTERS.values() if c.tissue in (None, *tissues)]
+    by_tissue = [(c.name, tissue) for c in CHAPTERS.values() if c.unit == "tissue" for tissue in tissues]
+    return [*index, *by_tissue, *evaluation_runs(workspace)]
+
+
 def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path | None = None) -> Path:
     """Execute one chapter with one set of parameters and keep the tidied notebook.
 

@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .chapters import CHAPTERS, read_notebook, unit_slug
+from .chapters import CHAPTERS, read_notebook
 from .errors import InputError
 from .files import write_text
 from .sources import fetch
 from .workspace import PROJECT, Workspace, open_workspace
 
 ARTIFACTS = PROJECT / "artifacts"
+
+#: Where downloads are kept unless the user names a folder.
+DOWNLOADS = PROJECT / "data"
 
 #: What a line starts with that says a step is done.
 DONE = "done: "
@@ -58,22 +61,25 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) ->
 
 
 def link_data(workspace: Workspace, data_dir: Path | None) -> None:
-    """Point ``artifacts/<profile>/data`` at the user's folder; notebooks never see its path."""
-    if workspace.simulated:
-        if data_dir is not None:
-            raise InputError(
-                f"profile '{workspace.profile.name}' simulates its cells and reads no folder: "
-                "leave DATA_DIR out, or choose a profile that reads files, such as real_root"
-            )
-        return
-    link = workspace.data_dir
-    if data_dir is None and link.is_dir():
-        return
-    if data_dir is None:
+    """Point ``artifacts/<profile>/data`` at the user's folder; notebooks never see its path.
+
+    Profiles that download keep their files in ``data/`` of the project where no folder is given.
+    """
+    name, source, link = workspace.profile.name, workspace.profile.source, workspace.data_dir
+    if source == "simulated" and data_dir is not None:
         raise InputError(
-            f"profile '{workspace.profile.name}' reads files: say where they are, "
-            f"make book PROFILE={workspace.profile.name} DATA_DIR=folder"
+            f"profile '{name}' simulates its cells and reads no folder: "
+            "leave DATA_DIR out, or choose a profile that reads files, such as real_root"
         )
+    if source == "simulated" or (data_dir is None and link.is_dir()):
+        return
+    if data_dir is None and source == "local":
+        raise InputError(
+            f"profile '{name}' reads files: say where they are, make book PROFILE={name} DATA_DIR=folder"
+        )
+    if data_dir is None:
+        data_dir = DOWNLOADS
+        data_dir.mkdir(exist_ok=True)
     if not data_dir.is_dir():
         raise InputError(f"DATA_DIR: {data_dir} is not a folder")
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -147,20 +153,6 @@ def _die_with_parent() -> None:
     """Ask Linux to end this child when its parent dies, so that no orphan goes on writing."""
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6", use_errno=True).prctl(1, signal.SIGTERM)
-
-
-def evaluation_runs(workspace: Workspace) -> dict[tuple[str, str], tuple[str, str]]:
-    """Every page of the results chapters: (chapter, slug) → (task, label)."""
-    runs = {}
-    for chapter in CHAPTERS.values():
-        if chapter.unit != "task" or chapter.tissue not in workspace.profile.tissues:
-            continue
-        settings = workspace.profile.tissues[chapter.tissue]
-        for task in settings.tasks:
-            for label in settings.labels:
-                slug = unit_slug(task, label=label)
-                runs[chapter.name, slug] = (task, label)
-    return runs
 
 
 def data_files(workspace: Workspace, tissue: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from .chapters import CHAPTERS
+from .chapters import CHAPTERS, page_runs
 from .errors import InputError
 from .files import atomic_path, write_text
 from .tidy import page_notice
@@ -38,13 +38,13 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     """
     pages = {EXECUTED / name / "index.md": _missing_page(workspace, name) for name in CHAPTERS}
     sources: dict[Path, Path] = {}
-    for source in sorted(workspace.runs_dir.glob("*/*.ipynb")):
-        folder = EXECUTED / source.parent.name
-        if source.stem == "index":
-            del pages[folder / "index.md"]
-            sources[folder / "index.ipynb"] = source
-        else:
-            sources[folder / "runs" / source.name] = source
+    for chapter, slug in page_runs(workspace):
+        source = workspace.runs_dir / chapter / f"{slug}.ipynb"
+        if source.exists() and slug == "index":
+            del pages[EXECUTED / chapter / "index.md"]
+            sources[EXECUTED / chapter / "index.ipynb"] = source
+        elif source.exists():
+            sources[EXECUTED / chapter / "runs" / source.name] = source
     _remove_others({*pages, *sources})
     for page, text in pages.items():
         write_text(page, text)

@@ -42,6 +42,16 @@ def test_pages_of_two_profiles_never_mix(workspace, tmp_path):
     assert "leaf_results/index.md" not in found
 
 
+def test_a_task_that_left_the_profile_has_no_page(workspace, tmp_path):
+    add_run(workspace, "leaf_results", "random-ERP132245")
+    add_run(workspace, "leaf_results", "random-ERP132245-other_label")
+    add_run(workspace, "left_over", "index")
+    site.fill_executed(workspace)
+    runs = tmp_path / "executed" / "leaf_results" / "runs"
+    assert [p.stem for p in runs.iterdir()] == ["random-ERP132245"]
+    assert not (tmp_path / "executed" / "left_over").exists()
+
+
 def test_a_chapter_without_data_is_a_page_that_says_so(workspace, tmp_path):
     add_run(workspace, "leaf_results", "index")
     site.fill_executed(workspace)
@@ -96,6 +106,14 @@ def test_the_data_folder_is_a_link_and_is_remembered(workspace, tmp_path):
     grid.link_data(mine, tmp_path / "files")
     grid.link_data(mine, None)
     assert mine.data_dir.resolve() == tmp_path / "files"
+
+
+def test_a_profile_that_downloads_needs_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "DOWNLOADS", tmp_path / "downloads")
+    opened = open_workspace("laptop")
+    workspace = Workspace(opened.profile, opened.manifest, tmp_path / "laptop")
+    grid.link_data(workspace, None)
+    assert workspace.data_dir.resolve() == tmp_path / "downloads"
 
 
 def test_sources_of_a_chapter_follow_the_imports():
