@@ -14,6 +14,7 @@ from .figure_style import (
     PROTOCOL_MARKERS,
     PageFigure,
     chance_and_ceiling,
+    empty_figure,
     legend_row,
     mark_simulated,
     spread,
@@ -172,15 +173,18 @@ def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     nulls
         ``tables/nulls.csv``: one row per contrast with `contrast`, `protocol` and `auroc`.  Rows marked
         `is_true` (the partition that is the condition itself) are drawn hollow and left out of the mean.
+        Without any value the figure says so.
 
     Raises
     ------
     InputError
-        If a column is missing or no contrast has a value.
+        If a column is missing.
     """
     missing = [c for c in ("contrast", "protocol", "auroc") if c not in nulls]
-    if missing or not nulls["auroc"].notna().any():
-        raise InputError(f"null_figure: the table needs {missing[0] if missing else 'values of auroc'}.")
+    if missing:
+        raise InputError(f"null_figure: the table needs {missing[0]}.")
+    if not nulls["auroc"].notna().any():
+        return empty_figure("a null contrast needs two libraries of one condition", simulated=simulated)
     table = nulls[nulls["auroc"].notna()]
     true = table["is_true"].astype(bool) if "is_true" in table else table["auroc"].isna()
     table = table.assign(is_true=true)

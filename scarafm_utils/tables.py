@@ -126,15 +126,29 @@ def paper_grid(results: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["n_train"] == fullest_size(rows)]
 
 
-def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUROC and hard-label AUROC by protocol, each task weighing the same.
+#: What makes two rows the same configuration, apart from the split they were measured on.
+CONFIGURATION = ["tissue", "task", "label", "protocol", "representation", "head", "n_train"]
 
-    Rows of a task are averaged first, over representations, heads, seeds and held-out units.
+
+def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUROC and hard-label AUROC by protocol: each configuration weighs the same, then each task.
+
+    A configuration that was repeated (seeds, held-out units) is averaged first.
     """
-    by_task = paper_grid(results).groupby(["protocol", "task"])[["auroc", "auroc_hard"]].mean()
+    by_configuration = paper_grid(results).groupby(CONFIGURATION)[["auroc", "auroc_hard"]].mean()
+    by_task = by_configuration.groupby(["protocol", "task"]).mean()
     means = by_task.groupby("protocol").mean().reindex(PROTOCOLS)
     means["n_tasks"] = by_task.groupby("protocol").size().reindex(means.index).fillna(0).astype(int)
-    return means
+    return means.round(3)
+
+
+def in_words(value: float, digits: int = 2) -> str:
+    """A number for prose, or the words for its absence; never ``nan``.
+
+    >>> in_words(0.8217), in_words(float("nan"))
+    ('0.82', 'no result')
+    """
+    return "no result" if value != value else f"{value:.{digits}f}"
 
 
 def drop_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -165,17 +179,19 @@ def drop_table(results: pd.DataFrame) -> pd.DataFrame:
 def gain_table(results: pd.DataFrame) -> pd.DataFrame:
     """What the largest training size gains over the smallest, in points of AUROC.
 
-    One row for each task, one column for each representation, mean over heads and seeds.
+    Both ends of a curve share task, label, head, seed and held-out unit, hence the test cells; a
+    gain without its pair is missing.  One row for each task, one column for each representation,
+    mean over the pairs.
     """
     import pandas as pd
 
     rows = main_fidelity(with_text_keys(results))
     rows = rows[rows["representation"].isin(REPRESENTATIONS)]
     sizes = pd.to_numeric(rows["n_train"], errors="coerce")
-    keys = ["tissue", "task", "label", "representation"]
-    small = rows[sizes == sizes.min()].groupby(keys, sort=False)["auroc"].mean()
-    large = rows[rows["n_train"] == fullest_size(rows)].groupby(keys, sort=False)["auroc"].mean()
-    gain = (100 * (large - small)).unstack("representation")
+    pair = ["tissue", "task", "label", "representation", "head", "seed", "held_out"]
+    small = rows[sizes == sizes.min()].groupby(pair, sort=False)["auroc"].first()
+    large = rows[rows["n_train"] == fullest_size(rows)].groupby(pair, sort=False)["auroc"].first()
+    gain = (100 * (large - small)).groupby(level=pair[:4], sort=False).mean().unstack("representation")
     order = [r for r in REPRESENTATIONS if r in gain.columns]
     return gain[order].round(1)
 
@@ -244,3 +260,9 @@ def baseline_table(workspace: Workspace) -> pd.DataFrame:
         table = pd.read_csv(workspace.checkpoint_dir(tissue) / "baselines.csv")
         parts.append(table.assign(tissue=tissue).set_index(["tissue", "predictor"]))
     return pd.concat(parts).round(3)
+
+
+def full_text(table: pd.DataFrame):
+    """Show a table whole: no cell is cut short, no row left out."""
+    styled = table.style.format(precision=3, na_rep=ABSENT)
+    return styled.set_properties(**{"text-align": "left", "white-space": "normal", "vertical-align": "top"})

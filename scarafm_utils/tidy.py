@@ -70,17 +70,40 @@ def tidy(notebook: NotebookNode, *, facts: dict[str, Any], workspace: Workspace)
 def page_notice(workspace: Workspace) -> str:
     """What every page of this profile says at its top; empty when there is nothing to say."""
     parts = [SIMULATED] if workspace.simulated else []
+    parts += [f"The label is {kind}, not stress." for kind in _other_labels(workspace)]
+    parts += [run_sizes(workspace)] if workspace.simulated else []
     if workspace.profile.notice:
         parts.append(" ".join(workspace.profile.notice.split()))
     return " ".join(parts)
 
 
+def run_sizes(workspace: Workspace) -> str:
+    """How small a simulated build is, as its profile says."""
+    profile = workspace.profile
+    genes = profile.preprocessing.n_vocabulary or profile.data.simulated_genes
+    return (
+        f"{profile.data.simulated_cells.downstream:,} cells for each downstream data set, "
+        f"at most {genes:,} genes, an encoder of {profile.model.dim} dimensions."
+    )
+
+
 def caption_notice(workspace: Workspace) -> str:
-    """The short form for captions."""
-    if workspace.simulated:
-        return "**Simulated cells, not the paper's.**"
-    labels = {label for t in workspace.profile.tissues.values() for label in t.labels}
-    return "" if labels == {"stress"} else "**Real cells; the label is the cell type, not stress.**"
+    """The short form for captions: simulated cells, and a label that is not stress."""
+    simulated = ["Simulated cells, not the paper's."] if workspace.simulated else []
+    other = [f"The label is {kind}, not stress." for kind in _other_labels(workspace)]
+    return " ".join(f"**{part}**" for part in simulated + other)
+
+
+def _other_labels(workspace: Workspace) -> list[str]:
+    """What the labels of this profile stand for, where they are not the paper's stress."""
+    kinds = {
+        dataset.labels[name].column.replace("_", " ")
+        for tissue, grid in workspace.profile.tissues.items()
+        for dataset in workspace.datasets(tissue, role="downstream")
+        for name in grid.labels
+        if name != "stress"
+    }
+    return [f"the {kind}" for kind in sorted(kinds)]
 
 
 def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
@@ -101,17 +124,15 @@ def _is_noise(output: NotebookNode) -> bool:
 
 
 def _scrub(value: Any) -> Any:
-    """Replace paths of this machine in any text of an output."""
+    """Replace paths of this machine in any text of an output; pictures are left alone."""
     if isinstance(value, str):
-        value = value.replace(f"{PROJECT}/", "").replace(str(PROJECT), ".")
-        value = value.replace(str(Path.home()), "~")
+        for folder, shown in ((PROJECT, "."), (Path.home(), "~")):
+            if len(folder.parts) > 1:  # a home of "/" names nobody
+                value = re.sub(rf"{re.escape(str(folder))}(?![\w.-])", shown, value)
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/ipykernel_\d+/\d+\.py", "<cell>", value)
     if isinstance(value, dict):
-        for key in value:
-            value[key] = _scrub(value[key])
-    elif isinstance(value, list):
-        return [_scrub(item) for item in value]
-    return value
+        return type(value)({k: v if k.startswith("image/png") else _scrub(v) for k, v in value.items()})
+    return [_scrub(item) for item in value] if isinstance(value, list) else value
 
 
 def _title(notebook: NotebookNode, facts: dict[str, Any], notice: str) -> None:

@@ -15,7 +15,7 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-echo "Installing into .venv (about 2 GB on disk; a few minutes, once) …"
+echo "Installing into .venv (2.4 GB on disk, more with a CUDA build of PyTorch; a few minutes, once) …"
 rm -f .venv/.installed
 if "$python" -c 'import ensurepip' 2>/dev/null; then
   [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv

@@ -150,10 +150,20 @@ def test_an_unexecuted_cell_is_refused():
         tidy.check_executed(book, name="trial")
 
 
+def test_paths_of_this_machine_are_hidden_and_everything_else_is_left_alone(monkeypatch):
+    home = str(tidy.Path.home())
+    text = f"{tidy.PROJECT}/scarafm_utils/x.py and {home}/secret and {home}land <td>1</td>"
+    assert tidy._scrub(text) == f"./scarafm_utils/x.py and ~/secret and {home}land <td>1</td>"
+    monkeypatch.setenv("HOME", "/")
+    assert tidy._scrub({"text/html": ["<td>1</td>"]}) == {"text/html": ["<td>1</td>"]}
+    assert tidy._scrub({"image/png": "a/b+/c"}) == {"image/png": "a/b+/c"}
+
+
 def test_a_page_of_real_cells_carries_the_notice_of_its_profile_and_not_the_simulated_one():
     workspace = open_workspace("real_root")
-    assert "Simulated" not in tidy.page_notice(workspace)
-    assert tidy.page_notice(workspace)
+    assert "Simulated" not in tidy.page_notice(workspace) + tidy.caption_notice(workspace)
+    assert "The label is the cell type, not stress." in tidy.page_notice(workspace)
+    assert "The label is the cell type, not stress." in tidy.caption_notice(workspace)
 
 
 def test_a_kernel_that_dies_is_named_and_leaves_nothing(monkeypatch, tmp_path):

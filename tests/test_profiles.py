@@ -53,7 +53,8 @@ def test_all_six_are_there():
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_loads_and_fits_its_manifest(name):
     profile = load_profile(PROFILES[name])
-    assert profile.name == name and profile.cost and profile.notice and profile.description
+    assert profile.name == name and profile.cost and profile.description
+    assert profile.notice or profile.source == "simulated"  # there the sizes are filled in by the build
     profile.check(load_manifest(ROOT / profile.manifest))
 
 

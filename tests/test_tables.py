@@ -32,6 +32,8 @@ def test_protocol_means_weigh_each_task_the_same():
     ])  # fmt: skip
     means = tables.protocol_means(results)
     assert means.loc["random", ["auroc", "auroc_hard"]].tolist() == pytest.approx([0.7, 0.6])
+    repeated = pd.concat([results, pd.DataFrame([row(auroc=0.9, auroc_hard=0.8, seed=s) for s in range(1, 9)])])
+    assert tables.protocol_means(repeated).loc["random", "auroc"] == pytest.approx(0.7), "repeats weigh once"
     assert means.loc["random", "n_tasks"] == 2
     assert np.isnan(means.loc["cross", "auroc"]) and means.loc["cross", "n_tasks"] == 0
 
@@ -53,11 +55,23 @@ def test_the_drop_compares_the_same_test_cells_and_averages_units_not_rows():
 def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
     results = pd.DataFrame([
         row(auroc=0.6, n_train="100"), row(auroc=0.7, n_train="200"), row(auroc=0.9),
+        row(auroc=0.2, seed=1), row(auroc=0.2, held_out="r2"),  # no pair at the small size
         row(auroc=np.nan, n_train="100", representation="WM"), row(auroc=0.9, representation="WM"),
     ])  # fmt: skip
     gain = tables.gain_table(results)
     assert gain["raw"].item() == pytest.approx(30)
     assert np.isnan(gain["WM"].item())
+
+
+def test_the_tables_of_a_page_show_the_grid_however_many_extra_rows_there_are():
+    extra = [row(fidelity="matched", seed=s) for s in range(50)]
+    grid = [row(representation=r, head=h) for r in ("raw", "WM") for h in ("LR", "XGB")]
+    assert len(tables.result_table(pd.DataFrame(extra + grid))) == 4
+
+
+def test_long_cells_are_shown_whole():
+    text = "a claim of many words " * 10
+    assert text.strip() in tables.full_text(pd.DataFrame({"quote": [text.strip()]})).to_html()
 
 
 def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
