@@ -1,6 +1,7 @@
 """CNN: the encoder fine-tuned under scBERT's convolutional head (paper, section 2, (3c)).
 
-One 1 × d filter reads every gene's embedding, then three linear layers read the genes.  Trained
+One 1 × d filter reads the embedding of every gene of the task, then three linear layers read the
+genes.  Trained
 are the head, the final LayerNorm and one encoder block.  The blocks before that one never change,
 so their output is computed once and kept where it fits in memory.
 """
@@ -103,6 +104,9 @@ class CNNHead:
         The encoder.
     classes
         Labels in order; the columns of ``predict_proba`` follow it.  None sorts the labels.
+    genes
+        Genes that the head reads beside the extra token: those measured in every sample of the
+        task, since a gene that some samples lack tells the sample.  None takes the vocabulary.
     block
         Which encoder block is trained, as an index: the last but one, as scBERT does; with one
         block, that one.
@@ -138,6 +142,7 @@ class CNNHead:
         *,
         seed: int,
         classes: Sequence | None = None,
+        genes: Sequence[str] | None = None,
         epochs: int = 100,
         batch_size: int = 1,
         accumulation: int = 60,
@@ -163,13 +168,8 @@ class CNNHead:
                 f"CNN: epochs {epochs}, batch_size {batch_size}, accumulation {accumulation}: "
                 "each must be 1 or more."
             )
-        self.model, self.seed, self.classes, self.epochs, self.patience = (
-            model,
-            seed,
-            classes,
-            epochs,
-            patience,
-        )
+        self.model, self.seed, self.classes = model, seed, classes
+        self.genes, self.epochs, self.patience = genes, epochs, patience
         self.step_cells, self.micro_batch, self.memory_gb = batch_size * accumulation, micro_batch, memory_gb
         self.val_fraction, self.dropout = val_fraction, dropout
         self.schedule = dict(
@@ -210,10 +210,20 @@ class CNNHead:
         self.encoder_.blocks[self.block].requires_grad_(True)
         self.encoder_.norm.requires_grad_(True)
         config, generator = self.encoder_.config, seeded_generator(self.seed, 0)
-        n_tokens = len(self.encoder_.genes) + 1
+        self.positions_ = self._positions().to(self.encoder_.gene_emb.device)
         self.head_ = ConvolutionalHead(
-            n_tokens, config.dim, len(self.classes_), dropout=self.dropout, generator=generator
+            len(self.positions_), config.dim, len(self.classes_), dropout=self.dropout, generator=generator
         ).to(self.encoder_.gene_emb.device)
+
+    def _positions(self) -> torch.Tensor:
+        """Positions that the head reads: its genes in the model's order, then the extra token."""
+        known, wanted = self.model.genes, set(self.model.genes if self.genes is None else self.genes)
+        if not wanted or wanted - set(known):
+            raise InputError(
+                f"CNN: {len(wanted)} genes to read, {len(wanted - set(known))} of them not among the model's "
+                f"{len(known)}: give genes of the model, or None for all."
+            )
+        return torch.tensor([i for i, gene in enumerate(known) if gene in wanted] + [len(known)])
 
     def _trained(self) -> list[nn.Parameter]:
         parts = (self.encoder_.blocks[self.block], self.encoder_.norm, self.head_)
@@ -244,7 +254,7 @@ class CNNHead:
             x = self._below(inputs)
         for block in self.encoder_.blocks[self.block :]:
             x = block(x)
-        return self.head_(self.encoder_.norm(x), masks)
+        return self.head_(self.encoder_.norm(x[:, self.positions_]), masks)
 
     @torch.no_grad()
     def _logits(self, inputs, rows):

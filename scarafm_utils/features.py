@@ -70,13 +70,17 @@ class TaskFeatures:
         file that vanishes with the process.  The rule of cost: writing and reading a number takes
         about 10 ns, computing it again 500 ns on a CPU and less than 1 ns on a GPU; so it is used
         on a CPU alone, and where no folder is given every reading is a pass of the encoder.
-    dim
-        Number of features of `hvg_pca`; None takes the embedding size of the first model, else 200.
+    dim, n_bins
+        Number of features of `hvg_pca` and of the bins of `binned`; None takes those of the first
+        model, else the paper's (200 and 6).
+    genes
+        Genes that heads may see, where `cells` are only some of the task's; None takes those
+        measured in every sample that has cells here.
 
     Attributes
     ----------
     genes
-        Index of the genes measured in every sample that has cells here.
+        Index of the genes that heads see.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class TaskFeatures:
         batch_size: int = 32,
         seed: int = 0,
         dim: int | None = None,
+        n_bins: int | None = None,
+        genes: Sequence[str] | None = None,
         scratch: str | Path | None = None,
     ):
         from scipy import sparse
@@ -98,11 +104,14 @@ class TaskFeatures:
             raise InputError(f"obs name {cells.obs_names[cells.obs_names.duplicated()][0]!r} occurs twice.")
         for model in self.models.values():
             check_vocabulary(model, cells.var_names)
-        self._columns = np.flatnonzero(_measured_everywhere(cells))
+        seen = measured_everywhere(cells) if genes is None else cells.var_names.isin(genes)
+        self._columns = np.flatnonzero(seen)
         self.genes = cells.var_names[self._columns]
         self._x = sparse.csr_matrix(cells.X, dtype=np.float32)[:, self._columns]
         config = next((model.config for model in self.models.values()), ModelConfig())
-        self._expression = Expression(cells, self.genes, self._x, config.n_bins, dim or config.dim, seed)
+        self._expression = Expression(
+            cells, self.genes, self._x, n_bins or config.n_bins, dim or config.dim, seed
+        )
         self._encoded: dict[str, Encoded] = {}
         self._fitted: dict[tuple, Any] = {}
         self._scores: dict[tuple, np.ndarray] = {}
@@ -270,7 +279,7 @@ def _bytes_in_memory(hidden: np.ndarray | None) -> int:
     return 0 if hidden is None or isinstance(hidden, np.memmap) else hidden.nbytes
 
 
-def _measured_everywhere(cells: ad.AnnData) -> np.ndarray:
+def measured_everywhere(cells: ad.AnnData) -> np.ndarray:
     """Genes measured in every sample that has cells, (G,) bool."""
     present = set(cells.obs["sample"].astype(str)) if "sample" in cells.obs else set()
     masks = [genes for sample, genes in measured_columns(cells).items() if sample in present]

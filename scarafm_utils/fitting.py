@@ -114,20 +114,18 @@ class Battery:
 
     @cached_property
     def plain_features(self) -> TaskFeatures:
-        return TaskFeatures(self.experiment.cells, models={}, dim=self.workspace.profile.model.dim)
+        """Features without an encoder, as wide and as coarse as the profile's encoder."""
+        model = self.workspace.profile.model
+        return TaskFeatures(self.experiment.cells, models={}, dim=model.dim, n_bins=model.n_bins)
 
     @cached_property
     def features(self) -> TaskFeatures:
         cells = self.experiment.cells[self._embedded]
-        features = TaskFeatures(cells, models=self.models, memory_gb=self.settings.memory_gb)
+        genes = self.plain_features.genes  # of the whole task, whichever cells are embedded
+        features = TaskFeatures(cells, models=self.models, memory_gb=self.settings.memory_gb, genes=genes)
         for prefix, fits in self._pca_fits.items():
             features.prepare(fits, prefix=prefix)
         return features
-
-    @cached_property
-    def embedded_samples(self) -> list[str]:
-        """Samples of the embedded cells: they decide which genes are measured everywhere."""
-        return sorted(set(self.experiment.cells.obs.loc[self._embedded, "sample"].astype(str)))
 
     def head_settings(self, configuration: Configuration) -> dict:
         """Arguments of the head from the profile; a short CNN gets a schedule that moves."""
@@ -152,9 +150,17 @@ class Battery:
             "threads": self.workspace.profile.threads,
             "inputs": self.experiment.checksums,
             "checkpoint": self.encoder[0] if configuration.needs_encoder else None,
-            "samples": self.embedded_samples if configuration.needs_encoder else None,
+            "features": self.feature_settings(configuration),
             "code": code_of_fitting(),
         }
+
+    def feature_settings(self, configuration: Configuration) -> dict:
+        """What features depend on beside the cells and the checkpoint."""
+        profile, name = self.workspace.profile, configuration.representation
+        if ":" in name:  # an encoder drawn from the profile's seed
+            return {"encoder_seed": profile.seed}
+        known = {"hvg_pca": {"dim": profile.model.dim}, "binned": {"n_bins": profile.model.n_bins}}
+        return known.get(name, {})
 
     def obstacle(self, configuration: Configuration, split: Split) -> str:
         """Why a configuration is out of the question before anything is fitted; else empty."""
@@ -200,7 +206,8 @@ class Battery:
         same = {"seed": configuration.seed, "classes": list(self.experiment.classes)}
         same |= self.head_settings(configuration)
         if kind == "CNN":
-            head = CNNHead(self.models[prefix], memory_gb=self.settings.memory_gb, **same)
+            memory, genes = self.settings.memory_gb, self.plain_features.genes
+            head = CNNHead(self.models[prefix], memory_gb=memory, genes=genes, **same)
             head.fit(cells[train], y)
             return head.predict_proba(cells[test]), {"history": head.history_}
         features = self.features if configuration.needs_encoder else self.plain_features

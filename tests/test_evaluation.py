@@ -269,6 +269,82 @@ def test_only_cells_that_are_trained_or_tested_on_are_embedded(world):
         np.testing.assert_allclose(table["score:stress"], expected["score:stress"], atol=1e-4)
 
 
+def lack_genes(workspace, dataset: str = DROUGHT) -> None:
+    """Two genes that the first library does not carry."""
+    adata = workspace.read_processed("leaf", dataset)
+    adata.varm["measured"][[3, 8], 0] = False
+    values = adata.X.toarray()
+    values[np.ix_((adata.obs["sample"] == adata.uns["samples"][0]).to_numpy(), [3, 8])] = 0
+    adata.X = type(adata.X)(values)
+    adata.write_h5ad(workspace.processed_path("leaf", dataset))
+
+
+def test_heads_see_the_genes_measured_in_every_sample_of_the_task_whatever_is_embedded(world, monkeypatch):
+    give_encoder(world)
+    lack_genes(world)
+    experiment = load_experiment(world, "leaf", TASKS[0])
+    common = [gene for i, gene in enumerate(GENES) if i not in (3, 8)]
+    seen = []
+    original = fitting.CNNHead._build
+    monkeypatch.setattr(fitting.CNNHead, "_build", lambda head: (original(head), seen.append(head)))
+    split = make_split(experiment, seed=0)
+    obs = experiment.cells.obs
+    elsewhere = split._replace(  # no cell of the library that lacks genes
+        train=[n for n in split.train if obs["sample"][n] != "c1"],
+        test=[n for n in split.test if obs["sample"][n] != "c1"],
+    )
+    battery = fitting.Battery(world, experiment, tuning="none", vote="majority")
+    asked = [Configuration("CNN", "CNN"), Configuration("PCA_1", "LR")]
+    elsewhere = elsewhere._replace(train=pd.Index(elsewhere.train), test=pd.Index(elsewhere.test))
+    battery.expect([(configuration, elsewhere) for configuration in asked])
+    battery._fit(asked[0], elsewhere, {})
+    assert seen[0].head_.layers[0].in_features == len(common) + 1
+    assert list(battery.features.genes) == list(battery.plain_features.genes) == common
+
+
+def test_features_without_an_encoder_are_as_wide_and_coarse_as_the_profiles_encoder(world):
+    small = dataclasses.replace(
+        world, profile=world.profile.model_copy(
+            update={"model": world.profile.model.model_copy(update={"dim": 5, "n_bins": 4})}
+        ),
+    )  # fmt: skip
+    experiment = load_experiment(small, "leaf", TASKS[0])
+    battery = fitting.Battery(small, experiment, tuning="none", vote="majority")
+    names = experiment.cells.obs_names
+    assert battery.plain_features.matrix("hvg_pca", fit=names[:50], names=names).shape == (len(names), 5)
+    binned = battery.plain_features.matrix("binned", fit=names[:50], names=names)
+    assert set(np.unique(binned)) == {0, 1, 2, 3}
+    auroc = [
+        evaluate_task(small, "leaf", TASKS[0], representations=[r], n_train=[20])["auroc"].item()
+        for r in ("raw", "hvg_pca")
+    ]
+    assert auroc[0] != auroc[1]
+
+
+@pytest.mark.parametrize(
+    ("representation", "key", "changes"),
+    [
+        ("hvg_pca", "dim", True), ("raw", "dim", False), ("binned", "n_bins", True), ("raw", "n_bins", False),
+        ("untrained:WM", "seed", True), ("shuffled:PCA_1", "seed", True), ("WM", "seed", False),
+        ("raw", "seed", False),
+    ],
+)  # fmt: skip
+def test_a_score_file_depends_on_what_its_features_depend_on(world, representation, key, changes):
+    give_encoder(world)
+    experiment = load_experiment(world, "leaf", TASKS[0])
+    profile = world.profile
+    other = profile.model_copy(update={"model": profile.model.model_copy(update={key: 7})})
+    if key == "seed":
+        other = profile.model_copy(update={"seed": 99})
+    params = [
+        fitting.Battery(
+            dataclasses.replace(world, profile=p), experiment, tuning="none", vote="majority"
+        ).params(Configuration(representation, "LR"))
+        for p in (profile, other)
+    ]  # fmt: skip
+    assert (params[0] != params[1]) == changes
+
+
 def test_what_a_control_lacks_is_its_rows_reason(world):
     adata = world.read_processed("leaf", DROUGHT)
     adata.obs = adata.obs.drop(columns=["cell_type", "total_counts"])

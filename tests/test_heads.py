@@ -466,6 +466,42 @@ def test_cnn_learns_and_trains_only_what_it_should():
     assert any(name.startswith("norm.") for name in changed)
 
 
+def two_libraries(masked: list[int]):
+    """Cells without any signal; the second half belongs to a library that lacks the genes `masked`."""
+    rng, n = np.random.default_rng(1), 24
+    X = rng.choice([0, 1.5, 2.5], size=(n, len(GENES))).astype(np.float32)
+    X[n // 2 :, [11, 12, 13, 14]] = 0
+    obs = pd.DataFrame({"sample": np.repeat(["a", "b"], n // 2)}, index=[f"c{i}" for i in range(n)])
+    measured = np.ones((len(GENES), 2), dtype=bool)
+    measured[masked, 1] = False
+    return ad.AnnData(
+        sparse.csr_matrix(X), obs=obs, var=pd.DataFrame(index=GENES),
+        varm={"measured": measured}, uns={"samples": ["a", "b"]},
+    ), words(np.arange(n) % 2)  # fmt: skip
+
+
+def test_the_cnn_head_reads_only_the_genes_it_is_given_and_the_extra_token():
+    model = make_encoder(1)
+    model.blocks = torch.nn.ModuleList([torch.nn.Identity()])  # no attention: positions do not mix
+    same = {"seed": 0, "classes": CLASSES, "epochs": 2, **SMALL_DATA}
+    scores = {}
+    for name, genes in (("all", None), ("common", GENES[10::-1])):
+        for masked in ([11, 12], [13, 14]):
+            cells, y = two_libraries(masked)
+            head = CNNHead(model, **same, genes=genes).fit(cells, y)
+            scores[name, masked[0]] = head.predict_proba(cells)
+            assert head.head_.layers[0].in_features == (16 if genes is None else 12)
+    assert np.abs(scores["all", 11] - scores["all", 13]).max() > 1e-4
+    np.testing.assert_array_equal(scores["common", 11], scores["common", 13])
+
+
+def test_the_cnn_head_refuses_genes_that_the_encoder_does_not_know():
+    cells, y = make_cells(8)
+    for genes, words in ((["g1", "other"], "2 genes to read, 1 of them not among the model's 15"), ([], "0 genes")):
+        with pytest.raises(InputError, match=words):
+            CNNHead(make_encoder(), seed=0, genes=genes, epochs=1).fit(cells, y)
+
+
 @pytest.mark.parametrize("depth,block,trained", [(1, -2, 0), (3, -2, 1), (3, 2, 2), (3, -3, 0)])
 def test_which_block_is_trained_is_a_parameter(depth, block, trained):
     cells, y = make_cells(24)
