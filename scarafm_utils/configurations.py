@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .errors import InputError, suggest
@@ -57,6 +58,11 @@ class Configuration:
         """Whether the representation comes out of an encoder."""
         return self.representation not in _PLAIN
 
+    @property
+    def split_key(self) -> tuple:
+        """What its split depends on, within one task and label."""
+        return (self.fidelity, self.protocol, self.seed, self.held_out)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -81,29 +87,44 @@ def make_request(own: Evaluation, **asked) -> Request:
     Raises
     ------
     InputError
-        An unknown name (with the nearest known one), or a size that is neither a number nor ``all``.
+        An unknown name (with the nearest known one), a size that is neither a positive whole
+        number nor ``all``, or a seed that is no whole number from 0 on.
     """
-    values = {}
+    asked, values = {name: listed(value) for name, value in asked.items()}, {}
     for name in Request.__dataclass_fields__:
-        default = () if name == "held_out" else getattr(own, name)
-        if name == "controls" and asked.get("representations") and asked.get(name) is None:
+        default = () if name == "held_out" else listed(getattr(own, name))
+        if name == "controls" and asked.get("representations"):
             default = ()
-        value = default if asked.get(name) in (None, "", [], ()) else asked[name]
-        single = isinstance(value, str) and name in ("fidelity", "tuning", "vote")
-        values[name] = value if single else (value,) if isinstance(value, str) else tuple(value)
+        values[name] = asked.get(name) or default
+        if name in ("fidelity", "tuning", "vote"):
+            if len(values[name]) > 1:
+                raise InputError(f"{name}: {', '.join(map(str, values[name]))}: give one of them.")
+            values[name] = values[name][0]
     request = Request(**values)
     _check(request)
     return request
 
 
+def listed(value) -> tuple:
+    """What was asked for as a tuple: nothing for None and "", one value for text or a number."""
+    if value is None or (isinstance(value, str) and not value):
+        return ()
+    values = (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    return tuple(int(v) if isinstance(v, Integral) and not isinstance(v, bool) else v for v in values)
+
+
 def plan_grid(request: Request, *, protocol: str, held_out: tuple[str, ...]) -> list[Configuration]:
-    """Seeds × sizes × representations × heads, then the controls with LR on all training cells."""
+    """Seeds × sizes × representations × heads, then the controls with LR at the largest size.
+
+    So controls stand beside the largest size of the grid (``all`` above any number).
+    """
+    largest = max(request.n_train, key=lambda n: (n == "all", n if n != "all" else 0))
     same = {"held_out": held_out, "fidelity": request.fidelity, "protocol": protocol}
     plain = [head for head in ("LR", *request.heads) if head in request.heads and head != "CNN"][:1]
     grid = []
     for seed in request.seeds:
         asked = [(n, r, h) for n in request.n_train for r in request.representations for h in request.heads]
-        asked += [("all", r, h) for r in request.controls for h in (*plain, "CNN")]
+        asked += [(largest, r, h) for r in request.controls for h in (*plain, "CNN")]
         grid += [Configuration(r, h, n, seed, **same) for n, r, h in asked if _go_together(r, h)]
     if not grid:
         raise InputError("No combination: the representation CNN goes with the head CNN, and no other does.")
@@ -113,7 +134,7 @@ def plan_grid(request: Request, *, protocol: str, held_out: tuple[str, ...]) -> 
 def plan_extra(
     request: Request, extra: Extra, *, protocol: str, units: Sequence[tuple[str, ...]]
 ) -> list[Configuration]:
-    """Raw values with LR on all training cells: more seeds, held-out units and fidelities.
+    """Raw values with LR at the sizes of `extra`: more seeds, held-out units and fidelities.
 
     Parameters
     ----------
@@ -121,15 +142,13 @@ def plan_extra(
         What can be held out, the main grid's unit first; ``((),)`` where the protocol holds
         nothing out.
     """
-    seeds = list(dict.fromkeys([*request.seeds, *extra.seeds]))
+    seeds = dict.fromkeys([*request.seeds, *extra.seeds])
     chosen = units if extra.hold_out_all else units[:1]
-    grid = [("raw", "LR", "all", s, u, request.fidelity, protocol) for u in chosen for s in seeds]
+    rows = [(u, request.fidelity, protocol) for u in chosen]
     if protocol == "replicate" and extra.hold_out_all:
-        both = ("random", "replicate")
-        grid += [("raw", "LR", "all", s, u, "matched", p) for u in chosen for s in seeds for p in both]
-    others = [name for name in _switches(extra.fidelity) if name != request.fidelity]
-    grid += [("raw", "LR", "all", s, units[0], name, protocol) for name in others for s in seeds]
-    return [Configuration(*values) for values in grid]
+        rows += [(u, "matched", p) for u in chosen for p in ("random", "replicate")]
+    rows += [(units[0], name, protocol) for name in _switches(extra.fidelity) if name != request.fidelity]
+    return [Configuration("raw", "LR", n, s, *row) for n in extra.n_train for row in rows for s in seeds]
 
 
 def _switches(fidelities: Sequence[str]) -> list[str]:
@@ -148,5 +167,8 @@ def _check(request: Request) -> None:
             if name not in names:
                 raise InputError(f"{key}: '{name}' is not known: {suggest(name, names)}.")
     for n in request.n_train:
-        if n != "all" and (isinstance(n, (str, bool)) or int(n) != n or n < 1):
-            raise InputError(f"n_train: '{n}' is neither a number of cells nor 'all'.")
+        if n != "all" and (type(n) is not int or n < 1):
+            raise InputError(f"n_train: '{n}' is neither a positive whole number of cells nor 'all'.")
+    for seed in request.seeds:
+        if type(seed) is not int or seed < 0:
+            raise InputError(f"seeds: '{seed}' is no whole number from 0 on.")

@@ -2,6 +2,19 @@
 
 `metrics` and `bootstrap` (see `measures`) turn a score file into numbers; `evaluate_task` makes
 the rows of one task and keeps them; `collect_results` puts all tasks of a profile together.
+
+The column `fidelity` says by which rules a row was made:
+
+- ``paper``: the paper's text with correct arithmetic.
+- ``released``: the released code where it differs from the text, all switches at once.
+- ``released:labels``, ``released:train_90``: one of these switches alone (classes by condition and
+  genotype in alphabetical order; a tenth of the training cells set aside).
+- ``balanced_test``: as ``paper``, with equally many test cells of each class.
+- ``matched``: no difference of the released code, but a fair comparison of two protocols.  Its rows
+  come from a task ``replicate:X`` and keep that `task`, while `protocol` is ``random`` in one half of
+  them and ``replicate`` in the other: both are tested on the same half of the held-out unit and train
+  on equally many cells, from the other units alone or from all remaining cells.  A row of the task
+  ``random:X`` has test cells of its own.
 """
 
 from __future__ import annotations
@@ -70,7 +83,7 @@ def evaluate_task(
     ----------
     representations, controls, heads, n_train, seeds, fidelity, tuning, vote, n_boot
         The grid; None or empty takes the profile's.  The representation CNN goes with the head
-        CNN only; controls run with LR on all training cells.
+        CNN only; controls run with LR at the largest of `n_train`.
     held_out
         Replicate, or one library of each class, to test on; None: the first.
     extra
@@ -79,7 +92,9 @@ def evaluate_task(
         fidelity switches, and null contrasts (a table of their own).  None: only where the
         grid is the profile's.
     strict
-        Refuse a combination that the data do not allow instead of giving it a row with the reason.
+        Refuse what was asked for here and the data do not allow: a number in `n_train`, a name in
+        `representations` or `controls`, or `held_out`.  Whatever else the data do not allow, such
+        as a size that comes from the profile, stays a row with the reason.
 
     Returns
     -------
@@ -90,11 +105,11 @@ def evaluate_task(
     Raises
     ------
     InputError
-        Unknown names, and combinations none of which the data allow.
+        Unknown names, combinations none of which the data allow, and what `strict` refuses.
     """
     import pandas as pd
 
-    from .configurations import make_request, plan_extra, plan_grid
+    from .configurations import listed, make_request, plan_extra, plan_grid
 
     task = task if isinstance(task, Task) else parse_task(task)
     own = workspace.profile.evaluation
@@ -108,39 +123,50 @@ def evaluate_task(
     units = _units(batteries, request)
     grid = plan_grid(request, protocol=task.protocol, held_out=units[0])
     grid += plan_extra(request, own.extra, protocol=task.protocol, units=units) if extra else []
-    results = pd.DataFrame(_rows(batteries, grid, n_boot or own.n_boot, strict), columns=list(TIDY))
+    asked = [*listed(representations), *listed(controls)]
+    insist = {"n_train": listed(n_train), "representation": asked, "held_out": units[: bool(request.held_out)]}
+    rows = _rows(batteries, grid, n_boot or own.n_boot, insist if strict else {})
+    results = pd.DataFrame(rows, columns=list(TIDY))
     if results["auroc"].isna().all():
         raise InputError(f"{task.name}: no combination could be evaluated: {results['reason'].iloc[0]}.")
     custom = "" if request == usual else hash_of(asdict(request))[:8]
     write_csv(_table_path(workspace, tissue, task, label, custom=custom), results)
     if extra and own.extra.null_contrasts and task.protocol != "cross":
-        _write_nulls(batteries, request.seeds[0], own.max_test)
+        _write_nulls(batteries, request.seeds[0], own.max_test, custom)
     return results
 
 
 def collect_results(workspace: Workspace) -> pd.DataFrame:
     """Put the rows of every task of the profile into ``tables/results.csv``.
 
-    Null contrasts go to ``tables/nulls.csv``.  A task that has not run has no rows.
+    Null contrasts go to ``tables/nulls.csv``, which has no rows where the profile asks for none or
+    no task allows any.  A task that has not run has no rows.
     """
     import pandas as pd
 
-    found = {"": [], "-null": []}
-    for tissue, grid in workspace.profile.tissues.items():
-        for text in grid.tasks:
-            for label in grid.labels:
-                for suffix, tables in found.items():
-                    path = _table_path(workspace, tissue, parse_task(text), label, suffix=suffix)
-                    if path.exists():
-                        tables.append(_read(path))
-    if not found[""]:
+    from .nulls import COLUMNS
+
+    results = _tables_of(workspace)
+    if not results:
         raise InputError(f"No results in profile '{workspace.profile.name}'. Run its results chapters first.")
-    results = pd.concat(found[""], ignore_index=True)
+    wanted = workspace.profile.evaluation.extra.null_contrasts
+    nulls = [table for table in _tables_of(workspace, suffix="-null") if wanted and len(table)]
+    nulls = pd.concat(nulls, ignore_index=True) if nulls else pd.DataFrame(columns=list(COLUMNS))
+    write_csv(workspace.tables_dir / "nulls.csv", nulls.drop_duplicates(ignore_index=True))
+    results = pd.concat(results, ignore_index=True)
     write_csv(workspace.tables_dir / "results.csv", results)
-    if found["-null"]:
-        nulls = pd.concat(found["-null"], ignore_index=True)
-        write_csv(workspace.tables_dir / "nulls.csv", nulls.drop_duplicates(ignore_index=True))
     return results
+
+
+def _tables_of(workspace: Workspace, *, suffix: str = "") -> list[pd.DataFrame]:
+    """The tables that the tasks of the profile have left, in its order."""
+    paths = [
+        _table_path(workspace, tissue, parse_task(text), label, suffix=suffix)
+        for tissue, grid in workspace.profile.tissues.items()
+        for text in grid.tasks
+        for label in grid.labels
+    ]
+    return [_read(path) for path in paths if path.exists()]
 
 
 def read_results(workspace: Workspace) -> pd.DataFrame:
@@ -149,7 +175,7 @@ def read_results(workspace: Workspace) -> pd.DataFrame:
 
 
 def read_nulls(workspace: Workspace) -> pd.DataFrame:
-    """Read ``tables/nulls.csv``, the null contrasts of all tasks."""
+    """Read ``tables/nulls.csv``, the null contrasts of all tasks; without rows where there are none."""
     return _read(workspace.tables_dir / "nulls.csv")
 
 
@@ -186,56 +212,52 @@ def _units(batteries: _Batteries, request: Request) -> list[tuple[str, ...]]:
     return [()]
 
 
-def _rows(batteries: _Batteries, grid: list[Configuration], n_boot: int, strict: bool) -> list[dict]:
-    """One row per configuration: its numbers, or the reason why there are none."""
+def _rows(
+    batteries: _Batteries, grid: list[Configuration], n_boot: int, insist: dict[str, Sequence]
+) -> list[dict]:
+    """One row per configuration: its numbers, or the reason why there are none.
+
+    `insist` holds, by field of a configuration, the values that must not be the reason; what can
+    be told without fitting is refused before anything is fitted.
+    """
     configurations = list(dict.fromkeys(grid))
     splits = _splits(batteries, configurations)
-    rows = []
+    found = {}
     for configuration in configurations:
-        battery, split = batteries[configuration.fidelity], splits[_which(configuration)]
-        reason = split if isinstance(split, str) else battery.obstacle(configuration, split)
-        values = {"reason": reason}
+        battery, split = batteries[configuration.fidelity], splits[configuration.split_key]
+        at_fault = {"held_out": split} if isinstance(split, str) else battery.obstacles(configuration, split)
+        _refuse(batteries.task, configuration, at_fault, insist)
+        found[configuration] = next(iter(at_fault.values()), "")
+    rows = []
+    for configuration, reason in found.items():
+        battery, values = batteries[configuration.fidelity], {"reason": reason}
         if not reason:
-            values = _values_or_reason(battery, configuration, split, n_boot)
-        if strict and values["reason"]:
-            raise InputError(f"{batteries.task.name}: {values['reason']}")
+            values = _values_or_reason(battery, configuration, splits[configuration.split_key], n_boot)
+            _refuse(batteries.task, configuration, {"representation": values["reason"]}, insist)
         rows.append(_identity(battery, configuration) | values)
     return rows
 
 
-def _which(configuration: Configuration) -> tuple:
-    """What a split depends on."""
-    c = configuration
-    return (c.fidelity, c.protocol, c.seed, c.held_out)
+def _refuse(task: Task, configuration: Configuration, at_fault: dict[str, str], insist: dict) -> None:
+    """Raise where the value at fault is one that the caller insists on."""
+    for field, reason in at_fault.items():
+        if reason and getattr(configuration, field) in insist.get(field, ()):
+            raise InputError(f"{task.name}: {reason}")
 
 
 def _splits(batteries: _Batteries, configurations: list[Configuration]) -> dict:
     """The split of every configuration, or the reason why there is none; each made once."""
+    from .experiment import split_or_reason
+
     splits: dict = {}
-    for configuration in configurations:
-        if _which(configuration) not in splits:
-            battery = batteries[configuration.fidelity]
-            splits[_which(configuration)] = _split_or_reason(battery, configuration)
-    pairs = [(c, splits[_which(c)]) for c in configurations if not isinstance(splits[_which(c)], str)]
+    for c in configurations:
+        if c.split_key not in splits:
+            battery = batteries[c.fidelity]
+            splits[c.split_key] = split_or_reason(battery.experiment, c, max_test=battery.settings.max_test)
+    pairs = [(c, splits[c.split_key]) for c in configurations if not isinstance(splits[c.split_key], str)]
     for fidelity in {c.fidelity for c, _ in pairs}:
         batteries[fidelity].expect([(c, split) for c, split in pairs if c.fidelity == fidelity])
     return splits
-
-
-def _split_or_reason(battery: Battery, configuration: Configuration):
-    """The split of a configuration, or why there is none."""
-    from .experiment import make_split
-
-    try:
-        return make_split(
-            battery.experiment,
-            seed=configuration.seed,
-            held_out=configuration.held_out,
-            protocol=configuration.protocol,
-            max_test=battery.settings.max_test,
-        )
-    except InputError as error:
-        return str(error)
 
 
 def _identity(battery: Battery, configuration: Configuration) -> dict:
@@ -262,12 +284,12 @@ def _values_or_reason(battery: Battery, configuration: Configuration, split, n_b
     return known | metrics(table).iloc[0].to_dict() | interval | cost
 
 
-def _write_nulls(batteries: _Batteries, seed: int, max_test: int) -> None:
+def _write_nulls(batteries: _Batteries, seed: int, max_test: int, custom: str) -> None:
     from .nulls import null_contrasts
 
     table = null_contrasts(batteries["paper"], seed=seed, max_test=max_test)
     where = (batteries.workspace, batteries.tissue, batteries.task, batteries.label)
-    write_csv(_table_path(*where, suffix="-null"), table)
+    write_csv(_table_path(*where, suffix="-null", custom=custom), table)
 
 
 def _table_path(

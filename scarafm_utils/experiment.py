@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
+    from .configurations import Configuration
     from .manifest import Dataset
     from .workspace import Workspace
 
@@ -122,6 +123,17 @@ def make_split(
     if "balanced_test" in switches:  # the text calls test sets balanced; A.2 does not balance a replicate
         split = split._replace(test=balance_classes(obs.loc[split.test], label_key=CLASS, seed=seed))
     return split
+
+
+def split_or_reason(experiment: Experiment, configuration: Configuration, *, max_test: int) -> Split | str:
+    """The split of a configuration, or why there is none."""
+    c = configuration
+    try:
+        return make_split(
+            experiment, seed=c.seed, held_out=c.held_out, protocol=c.protocol, max_test=max_test
+        )
+    except InputError as error:
+        return str(error)
 
 
 def _matched_split(experiment: Experiment, protocol: str, held_out: tuple[str, ...], same: dict) -> Split:

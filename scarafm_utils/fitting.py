@@ -162,16 +162,17 @@ class Battery:
         known = {"hvg_pca": {"dim": profile.model.dim}, "binned": {"n_bins": profile.model.n_bins}}
         return known.get(name, {})
 
-    def obstacle(self, configuration: Configuration, split: Split) -> str:
-        """Why a configuration is out of the question before anything is fitted; else empty."""
+    def obstacles(self, configuration: Configuration, split: Split) -> dict[str, str]:
+        """What of a configuration is out of the question before anything is fitted, and why."""
+        found = {}
         if configuration.needs_encoder and self.encoder[0] is None:
-            return self.encoder[1]
+            found["representation"] = self.encoder[1]
         n, classes = configuration.n_train, len(self.experiment.classes)
         if n != "all" and int(n) > len(split.train):
-            return f"n_train {n} is above the {len(split.train)} training cells"
-        if n != "all" and int(n) < classes:
-            return f"n_train {n} is below the {classes} classes"
-        return ""
+            found["n_train"] = f"n_train {n} is above the {len(split.train)} training cells"
+        elif n != "all" and int(n) < classes:
+            found["n_train"] = f"n_train {n} is below the {classes} classes"
+        return found
 
     def scores(self, configuration: Configuration, split: Split) -> tuple[pd.DataFrame, dict]:
         """Scores and metadata of a configuration, fitted unless its file is at hand and whole."""

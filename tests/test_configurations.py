@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from evaluation_world import make_profile
 
@@ -24,6 +27,20 @@ def test_controls_come_with_the_profiles_own_representations_only():
     assert make_request(OWN).controls == ("depth", "untrained:CNN")
     assert make_request(OWN, representations=["raw"]).controls == ()
     assert make_request(OWN, representations=["raw"], controls=["depth"]).controls == ("depth",)
+
+
+def test_one_value_and_numpys_numbers_are_as_good_as_lists():
+    request = make_request(OWN, n_train=np.array([20, 50]), seeds=3, heads="LR")
+    assert (request.n_train, request.seeds, request.heads) == ((20, 50), (3,), ("LR",))
+    assert {type(n) for n in (*request.n_train, *request.seeds)} == {int}
+    assert make_request(OWN, seeds=0).seeds == (0,)
+
+
+@pytest.mark.parametrize(("sizes", "largest"), [([100, 200], 200), ([200, 100], 200), (["all", 300], "all")])
+def test_controls_run_at_the_largest_size_asked_for(sizes, largest):
+    grid = plan_grid(make_request(OWN, n_train=sizes), protocol="random", held_out=())
+    assert {c.n_train for c in grid if c.representation in ("depth", "untrained:CNN")} == {largest}
+    assert {c.n_train for c in grid} == set(sizes)
 
 
 def test_cnn_goes_with_cnn_and_controls_with_lr_on_all_cells():
@@ -51,6 +68,15 @@ def test_extra_rows_are_raw_and_lr_on_all_cells():
     assert {c.fidelity for c in plan_extra(request, OWN.extra, protocol="cross", units=[()])} >= {"released"}
 
 
+def test_extra_rows_have_the_sizes_of_the_profile():
+    extra = OWN.extra.model_copy(update={"n_train": [30, "all"]})
+    same = {"protocol": "replicate", "units": [("rep1",), ("rep2",)]}
+    grid = plan_extra(make_request(OWN), extra, **same)
+    alone = plan_extra(make_request(OWN), OWN.extra, **same)
+    assert [c for c in grid if c.n_train == "all"] == alone
+    assert [replace(c, n_train="all") for c in grid if c.n_train == 30] == alone
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -60,6 +86,14 @@ def test_extra_rows_are_raw_and_lr_on_all_cells():
         ({"tuning": "grid"}, "tuning: 'grid'"),
         ({"n_train": [0]}, "n_train: '0' is neither"),
         ({"n_train": ["some"]}, "n_train: 'some' is neither"),
+        ({"n_train": [10.5]}, "n_train: '10.5' is neither"),
+        ({"n_train": [True]}, "n_train: 'True' is neither"),
+        ({"n_train": ["20"]}, "n_train: '20' is neither"),
+        ({"seeds": [-1]}, "seeds: '-1' is no whole number from 0 on"),
+        ({"seeds": [0, 1.5]}, "seeds: '1.5' is no whole"),
+        ({"seeds": "all"}, "seeds: 'all' is no whole"),
+        ({"seeds": [False]}, "seeds: 'False' is no whole"),
+        ({"vote": ["mean", "majority"]}, "vote: mean, majority: give one"),
     ],
 )
 def test_unknown_names_are_refused(asked, words):

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_world import DROUGHT, GENES, OTHER, TASKS, make_workspace
+from evaluation_world import DROUGHT, GENES, OTHER, TASKS, make_cells, make_workspace
 from sklearn.linear_model import LogisticRegression
 
 from scarafm_utils import evaluation, fitting
@@ -19,6 +19,7 @@ from scarafm_utils.evaluation import TIDY, collect_results, evaluate_task, read_
 from scarafm_utils.experiment import CLASS, load_experiment, make_split
 from scarafm_utils.measures import bootstrap, metrics
 from scarafm_utils.model import ModelConfig, ScAraFM
+from scarafm_utils.nulls import COLUMNS
 from scarafm_utils.scores import read_scores
 
 REPLICATE = f"replicate:{DROUGHT}"
@@ -155,6 +156,34 @@ def test_what_the_data_do_not_allow_is_a_row_with_a_reason_or_an_error(world):
         evaluate_task(world, "leaf", TASKS[0], representations=["WM"])
 
 
+def test_strict_refuses_only_what_was_asked_for_here(tmp_path, monkeypatch):
+    world = make_workspace(
+        tmp_path, representations=["raw", "WM", "CNN"], controls=["depth", "untrained:WM"],
+        heads=["LR", "CNN"], n_train=[20, 20000],
+    )  # fmt: skip
+    adata = world.read_processed("leaf", DROUGHT)
+    adata.obs = adata.obs.drop(columns=["total_counts"])
+    adata.write_h5ad(world.processed_path("leaf", DROUGHT))
+    rows = evaluate_task(world, "leaf", TASKS[0], heads=["LR"], strict=True)
+    reasons = rows.set_index(["representation", "n_train"])["reason"]
+    assert reasons["raw", 20] == "" and "20000 is above the 128" in reasons["raw", 20000]
+    assert "'pretraining' first" in reasons["WM", 20]
+    rows = evaluate_task(world, "leaf", TASKS[0], n_train=[20], strict=True)
+    assert "obs['total_counts']" in rows.set_index("representation")["reason"]["depth"]
+    fits = count_fits(monkeypatch)
+    for asked, words in (
+        ({"n_train": [30, 999999]}, "n_train 999999 is above the 128 training cells"),
+        ({"n_train": [1, 30]}, "n_train 1 is below the 2 classes"),
+        ({"representations": ["raw", "WM"], "seeds": [5]}, "'pretraining' first"),
+        ({"representations": ["raw"], "controls": ["untrained:WM"], "seeds": [5]}, "'pretraining' first"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate_task(world, "leaf", TASKS[0], strict=True, **asked)
+    assert not fits  # refused before anything is fitted
+    with pytest.raises(InputError, match="total_counts"):
+        evaluate_task(world, "leaf", TASKS[0], representations=["raw", "depth"], n_train=[20], strict=True)
+
+
 def test_every_representation_and_head_has_its_row(tmp_path):
     everything = ["raw", "CLS", "WM", "ENS", "PCA_1", "CNN"]
     world = make_workspace(
@@ -230,6 +259,35 @@ def test_null_contrasts_are_kept_apart(done):
     permuted = nulls.query("contrast == 'permuted' and protocol == 'random'")
     assert len(permuted) == 3 and permuted["is_true"].sum() == 1
     assert not nulls.duplicated().any()
+
+
+def test_without_null_contrasts_their_table_has_columns_and_no_rows(tmp_path):
+    world = make_workspace(tmp_path)
+    evaluate_task(world, "leaf", TASKS[0])
+    collect_results(world)
+    assert len(read_nulls(world))
+    extra = world.profile.evaluation.extra.model_copy(update={"null_contrasts": False})
+    own = world.profile.evaluation.model_copy(update={"extra": extra})
+    other = dataclasses.replace(world, profile=world.profile.model_copy(update={"evaluation": own}))
+    collect_results(other)  # the tables of the first run still lie there
+    nulls = read_nulls(other).query("tissue == 'leaf'")
+    assert nulls.empty and tuple(nulls.columns) == COLUMNS
+
+
+def test_one_library_of_each_condition_leaves_null_contrasts_empty(world):
+    make_cells(DROUGHT, replicates=1, per_library=40, seed=3).write_h5ad(world.processed_path("leaf", DROUGHT))
+    evaluate_task(world, "leaf", TASKS[0])
+    collect_results(world)
+    assert tuple(read_nulls(world).columns) == COLUMNS and read_nulls(world).empty
+
+
+def test_null_contrasts_of_a_readers_own_grid_stay_apart(world):
+    evaluate_task(world, "leaf", TASKS[0])
+    collect_results(world)
+    before = read_nulls(world)
+    evaluate_task(world, "leaf", TASKS[0], seeds=[7], extra=True)
+    collect_results(world)
+    pd.testing.assert_frame_equal(read_nulls(world), before)
 
 
 def test_a_task_that_has_not_run_is_said(world):
