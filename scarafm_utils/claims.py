@@ -74,7 +74,7 @@ def assess_claims(
         Tidy results.  Rows of other labels, of other settings of `fidelity` and without a value
         are left out.
     simulated
-        Whether the cells are simulated; then there is no verdict.
+        Whether the cells are simulated; then there is no verdict, and details give ranges only.
     metric
         Column to read: "auroc", or "auroc_hard" to see what the released metric would say.
     fidelity
@@ -217,7 +217,7 @@ def _conclude(says: Statement, units: pd.DataFrame, simulated: bool, said: str =
         n_units=len(units),
         n_datasets=len(means),
         verdict=_verdict(says, estimate, len(means), agree, simulated),
-        detail=_detail(says, units, len(means), agree, said),
+        detail=_detail(says, units, len(means), agree, simulated, said),
     )
 
 
@@ -231,9 +231,15 @@ def _verdict(says: Statement, estimate: float, n_datasets: int, agree: int, simu
     return SUPPORTED if agree == n_datasets >= MIN_DATASETS else CANNOT_TELL
 
 
-def _detail(says: Statement, units: pd.DataFrame, n_datasets: int, agree: int, said: str) -> str:
-    """One line: what is missing, or how many units and data sets agree."""
+def _detail(
+    says: Statement, units: pd.DataFrame, n_datasets: int, agree: int, simulated: bool, said: str
+) -> str:
+    """One line: what is missing, or how many units and data sets agree; on simulated cells their range."""
     if not n_datasets:
         return f"missing: no results for '{says.estimand.split(';')[0]}'"
+    if simulated:  # whether made-up cells agree with the paper says nothing
+        values = units["value"]
+        numbers = "unit, " if len(values) == 1 else "units, "
+        return f"{len(values)} {numbers}from {values.min():.3g} to {values.max():.3g}"
     words = f"{_share(units, says.agrees)} units and {agree} of {n_datasets} data sets agree"
     return f"{words}; {said}" if said else words
