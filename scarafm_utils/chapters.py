@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .configurations import FIDELITIES
 from .errors import ChapterError, InputError, suggest
 from .files import atomic_path, hash_of
 from .profiles import FEATURES, HEADS, TissueGrid, parse_task
@@ -68,7 +69,7 @@ CHOICES = {
     "heads": HEADS,
     "tuning": ("none", "cv", "group_cv"),
     "vote": ("majority", "mean"),
-    "fidelity": ("paper", "released"),
+    "fidelity": tuple(f for f in FIDELITIES if f != "matched"),  # matched rows come in pairs, as extras
 }
 
 
