@@ -87,7 +87,8 @@ def resume(model, optimizer, fresh: Progress, folder: Path, *, restart: bool) ->
     with safe_open(path, framework="pt") as file:
         saved = Progress(**json.loads(file.metadata()["progress"]))
     other = [key for key, value in fresh.fingerprint.items() if saved.fingerprint.get(key) != value]
-    if other and restart:
+    best_is_lost = saved.history and not all((folder / f"model.{e}").exists() for e in ("safetensors", "json"))
+    if (other and restart) or (not other and best_is_lost):  # only a new run can make the best weights again
         path.unlink()
         return fresh
     if other:

@@ -137,6 +137,16 @@ t.run(sys.argv[1])
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("lost", ["model.safetensors", "model.json"])
+def test_a_run_whose_best_weights_are_gone_begins_again(tmp_path, lost):
+    """Snakemake removes the declared output of a job that was killed, and nothing else."""
+    expected = run(tmp_path / "a")
+    weights = (tmp_path / "a" / "model.safetensors").read_bytes()
+    (tmp_path / "a" / lost).unlink()
+    pd.testing.assert_frame_equal(run(tmp_path / "a"), expected, check_exact=True)
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == weights
+
+
 def test_a_finished_run_is_not_trained_again_and_can_be_made_longer(tmp_path):
     short = run(tmp_path / "a", dataclasses.replace(CONFIG, epochs=1))
     stamp = (tmp_path / "a" / "last.safetensors").stat().st_mtime_ns
