@@ -13,6 +13,7 @@ from .profiles import PROTOCOLS, REPRESENTATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import HTML
 
     from .workspace import Workspace
 
@@ -262,7 +263,11 @@ def baseline_table(workspace: Workspace) -> pd.DataFrame:
     return pd.concat(parts).round(3)
 
 
-def full_text(table: pd.DataFrame):
-    """Show a table whole: no cell is cut short, no row left out."""
-    styled = table.style.format(precision=3, na_rep=ABSENT)
-    return styled.set_properties(**{"text-align": "left", "white-space": "normal", "vertical-align": "top"})
+def full_text(table: pd.DataFrame) -> HTML:
+    """Show a table whole: no cell is cut short, no row left out; text is escaped."""
+    import pandas as pd
+    from IPython.display import HTML
+
+    with pd.option_context("display.max_colwidth", None):
+        text = table.to_html(na_rep=ABSENT, float_format="{:.3f}".format, border=0)
+    return HTML(text)

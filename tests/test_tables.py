@@ -69,9 +69,12 @@ def test_the_tables_of_a_page_show_the_grid_however_many_extra_rows_there_are():
     assert len(tables.result_table(pd.DataFrame(extra + grid))) == 4
 
 
-def test_long_cells_are_shown_whole():
+def test_long_cells_are_shown_whole_and_escaped():
     text = "a claim of many words " * 10
-    assert text.strip() in tables.full_text(pd.DataFrame({"quote": [text.strip()]})).to_html()
+    table = pd.DataFrame({"quote": [text.strip(), "<script>"]}, index=["same", "same"])
+    shown = tables.full_text(table).data
+    assert text.strip() in shown and "&lt;script&gt;" in shown and "<script>" not in shown
+    assert tables.full_text(pd.DataFrame({"x": range(200)})).data.count("<tr") == 201
 
 
 def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
