@@ -110,25 +110,35 @@ def read_vocabulary(workspace: Workspace, tissue: str) -> pd.DataFrame:
 
 
 def result_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Results of the main fidelity, for a page: metrics rounded to three digits, reasons spelt out."""
+    """Results of the grid for a page: rounded to three digits, reasons spelt out.
+
+    Repeats with other seeds and held-out units are left out: a figure shows them.
+    """
     keys = ["representation", "head", "n_train", "seed", "held_out", "n_test"]
     values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
-    table = main_fidelity(with_text_keys(results))[[*keys, *values, "reason"]].copy()
+    rows = main_fidelity(with_text_keys(results))
+    first = (rows["seed"] == rows["seed"].iloc[0]) & (rows["held_out"] == rows["held_out"].iloc[0])
+    table = rows.loc[first, [*keys, *values, "reason"]].copy()
     table[values] = table[values].astype(float).round(3)
     table = table.astype(object).where(table.notna(), "")
     table = table.drop(columns=[c for c in ("held_out", "reason") if (table[c] == "").all()])
     return table.set_index(["representation", "head", "n_train"])
 
 
+#: What makes two rows the same configuration, apart from the split they were measured on.
+CONFIGURATION = ["tissue", "task", "label", "protocol", "representation", "head", "n_train"]
+
+
 def paper_grid(results: pd.DataFrame) -> pd.DataFrame:
     """The rows that the paper's bars show: its representations, at the size that figures draw."""
     rows = main_fidelity(with_text_keys(results))
     rows = rows[rows["representation"].isin(REPRESENTATIONS)]
-    return rows[rows["n_train"] == fullest_size(rows)]
+    return rows[rows["n_train"] == drawn_size(rows)]
 
 
-#: What makes two rows the same configuration, apart from the split they were measured on.
-CONFIGURATION = ["tissue", "task", "label", "protocol", "representation", "head", "n_train"]
+def drawn_size(rows: pd.DataFrame) -> str:
+    """The training size that figures draw: repeats of one configuration count once."""
+    return fullest_size(rows[rows["auroc"].notna()].drop_duplicates(CONFIGURATION))
 
 
 def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +201,7 @@ def gain_table(results: pd.DataFrame) -> pd.DataFrame:
     sizes = pd.to_numeric(rows["n_train"], errors="coerce")
     pair = ["tissue", "task", "label", "representation", "head", "seed", "held_out"]
     small = rows[sizes == sizes.min()].groupby(pair, sort=False)["auroc"].first()
-    large = rows[rows["n_train"] == fullest_size(rows)].groupby(pair, sort=False)["auroc"].first()
+    large = rows[rows["n_train"] == drawn_size(rows)].groupby(pair, sort=False)["auroc"].first()
     gain = (100 * (large - small)).groupby(level=pair[:4], sort=False).mean().unstack("representation")
     order = [r for r in REPRESENTATIONS if r in gain.columns]
     return gain[order].round(1)

@@ -66,7 +66,14 @@ def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
 def test_the_tables_of_a_page_show_the_grid_however_many_extra_rows_there_are():
     extra = [row(fidelity="matched", seed=s) for s in range(50)]
     grid = [row(representation=r, head=h) for r in ("raw", "WM") for h in ("LR", "XGB")]
-    assert len(tables.result_table(pd.DataFrame(extra + grid))) == 4
+    repeats = [row(seed=s) for s in range(1, 30)]
+    assert len(tables.result_table(pd.DataFrame(extra + grid + repeats))) == 4
+
+
+def test_the_size_of_the_grid_is_not_that_of_many_repeats_of_one_configuration():
+    grid = [row(representation=r, head=h, n_train="200") for r in ("raw", "WM", "CLS") for h in ("LR", "XGB")]
+    results = pd.DataFrame(grid + [row(seed=s) for s in range(60)])
+    assert set(tables.paper_grid(results)["n_train"]) == {"200"}
 
 
 def test_long_cells_are_shown_whole_and_escaped():
