@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
+from machine import require_idle
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -38,7 +38,6 @@ from scarafm_utils.heads import DimensionEnsemble, make_head, sweep_ensembles
 from scarafm_utils.model import ModelConfig, ScAraFM
 from scarafm_utils.representations import TaskFeatures, cls_token, iter_hidden, weighted_mean
 
-MAX_LOAD = 0.3
 MATRICES = ("raw", "CLS", "WM", "PCA_1", "PCA_2", "PCA_3")
 BATCH = 8
 
@@ -273,11 +272,8 @@ def main() -> None:
     if args.child:
         battery_alone(args)
         return
-    load = os.getloadavg()[0]
-    if load > MAX_LOAD and not args.force:
-        raise SystemExit(f"the load is {load:.2f}, above {MAX_LOAD}: wait, or use --force for numbers not to quote.")
-    print(f"load {load:.2f}{' (forced: do not quote)' if load > MAX_LOAD else ''}, {args.threads} threads, "
-          f"{args.cells} + {args.cells // 4} cells × {args.genes} genes × {args.dim} dimensions, "
+    require_idle(force=args.force)
+    print(f"{args.threads} threads, {args.cells} + {args.cells // 4} cells × {args.genes} genes × {args.dim} dimensions, "
           f"sizes {args.sizes}, {args.members} members timed, {args.repeats} repeats")  # fmt: skip
     task, runs = make_task(args, args.cells), {"released": [], "ours": []}
     for _ in range(args.repeats):

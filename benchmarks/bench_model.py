@@ -12,20 +12,18 @@ marks the result as not quotable.  On a machine with CUDA the GPU is measured, e
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
 import warnings
 
 import torch
+from machine import require_idle
 
 from scarafm_utils.checkpoints import from_performer
 from scarafm_utils.masked import masked_loss
 from scarafm_utils.tokens import eos_id, mask_tokens, seeded_generator
 
-MAX_LOAD = 0.3
 SHAPE = {"dim": 200, "depth": 3, "heads": 10, "dim_head": 64}
 
 
@@ -117,15 +115,6 @@ def timed(run, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        return names[0] if names else platform.machine()
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--force", action="store_true", help="run on a busy machine; the result is marked")
@@ -137,10 +126,7 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile too; adds minutes")
     options = parser.parse_args()
 
-    load = os.getloadavg()[0]
-    if load > MAX_LOAD and not options.force:
-        print(f"The load is {load:.2f}, above {MAX_LOAD}: wait for other jobs to end, or use --force.")
-        return 1
+    require_idle(force=options.force)
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.type == "cuda"
@@ -161,10 +147,9 @@ def main() -> int:
         for key, run in table.items():
             times[key].append(timed(run, device) / n_cells)
 
-    where = torch.cuda.get_device_name() if cuda else f"{processor()}, {options.threads} threads"
+    where = torch.cuda.get_device_name() if cuda else f"{options.threads} threads"
     print(f"{where}; torch {torch.__version__}; {options.genes:,} genes, {SHAPE}")
-    print(f"load {load:.2f} before, {os.getloadavg()[0]:.2f} after; {n_cells} cells, {batch} at a time; "
-          f"medians of {options.repeats}")
+    print(f"{n_cells} cells, {batch} at a time; medians of {options.repeats}")
     for (kind, name), seconds in times.items():
         median = statistics.median(seconds)
         ratio = statistics.median(times[kind, "performer-pytorch"]) / median
@@ -172,8 +157,6 @@ def main() -> int:
         error = f"  relative error {errors[name]:.1e}" if kind == "forward" else ""
         speed = f"{median:9.4f} s/cell ({spread}){1 / median:9.2f} cells/s  ×{ratio:.2f}"
         print(f"{kind:9}{name:20}{speed}{error}")
-    if load > MAX_LOAD:
-        print("NOT QUOTABLE: taken on a busy machine.")
     return 0
 
 

@@ -23,9 +23,12 @@ def processor() -> str:
 
 
 def require_idle(*, force: bool = False) -> None:
-    """Exit with one line where other jobs run; with `force` say that no number may be quoted."""
+    """Print the machine and its load, or exit with one line where other jobs run.
+
+    With `force` it goes on, and says that no number may be quoted.
+    """
     load = os.getloadavg()[0]
     if load > MAX_LOAD and not force:
         sys.exit(f"The load is {load:.2f}, above {MAX_LOAD}: wait for other jobs to end, or use --force.")
     note = "" if load <= MAX_LOAD else ", NOT IDLE: do not quote these numbers"
-    print(f"{processor()}; load {load:.2f} before{note}")
+    print(f"{processor()}; load {load:.2f}{note}")
