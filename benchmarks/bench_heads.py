@@ -273,8 +273,8 @@ def main() -> None:
         battery_alone(args)
         return
     require_idle(force=args.force)
-    print(f"{args.threads} threads, {args.cells} + {args.cells // 4} cells × {args.genes} genes × {args.dim} dimensions, "
-          f"sizes {args.sizes}, {args.members} members timed, {args.repeats} repeats")  # fmt: skip
+    print(f"{args.threads} threads, {args.cells} + {args.cells // 4} cells × {args.genes} genes × "
+          f"{args.dim} dimensions, sizes {args.sizes}, {args.members} members, {args.repeats} repeats")  # fmt: skip
     task, runs = make_task(args, args.cells), {"released": [], "ours": []}
     for _ in range(args.repeats):
         for who, way in (("released", released_way), ("ours", our_way)):
