@@ -68,7 +68,7 @@ def _remove_others(wanted: set[Path]) -> None:
 
 
 def write_config(workspace: Workspace) -> Path:
-    """Copy ``_config.yml`` with the banner of the profile and, for gaps, no empty listing."""
+    """Copy ``_config.yml`` with the banner of the profile."""
     config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
     notice = page_notice(workspace)
     if notice:
@@ -91,17 +91,13 @@ def write_toc(workspace: Workspace) -> Path:
 
 def write_generated_figures() -> None:
     """Draw the figures of prose pages, which are not executed."""
-    from .figures import protocol_schematic
+    from .figures import figure_bytes, protocol_schematic
 
     folder = PROJECT / "book" / "_static" / "generated"
     figure = protocol_schematic()
     for ending in ("svg", "png"):
         with atomic_path(folder / f"figure1_protocols.{ending}") as temporary:
-            figure.savefig(temporary, dpi=150, bbox_inches="tight", metadata=_no_date(ending))
-
-
-def _no_date(ending: str) -> dict[str, None]:
-    return {"Date": None} if ending == "svg" else {"Software": None}
+            temporary.write_bytes(figure_bytes(figure, ending))
 
 
 def build_site(workspace: Workspace) -> Path:
