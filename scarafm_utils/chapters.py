@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from .configurations import FIDELITIES
 from .errors import ChapterError, InputError, suggest
 from .files import atomic_path, hash_of
-from .profiles import FEATURES, HEADS, TissueGrid, parse_task
+from .names import FEATURES, HEADS
+from .profiles import TissueGrid, parse_task
 from .tidy import check_executed, tidy
 from .workspace import PROJECT, Workspace, open_workspace
 
@@ -66,7 +67,7 @@ CHAPTERS = {
 CHOICES = {
     "representations": FEATURES,
     "controls": FEATURES,
-    "heads": HEADS,
+    "heads": tuple(HEADS),
     "tuning": ("none", "cv", "group_cv"),
     "vote": ("majority", "mean"),
     "fidelity": tuple(f for f in FIDELITIES if f != "matched"),  # matched rows come in pairs, as extras

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .errors import InputError, suggest
-from .profiles import FEATURES, HEADS
+from .names import FEATURES, HEADS, PLAIN
 
 if TYPE_CHECKING:
     from .profiles import Evaluation, Extra
@@ -26,11 +26,10 @@ FIDELITIES = {
     "balanced_test": ("balanced_test",),
 }
 
-_PLAIN = ("raw", "binned", "hvg_pca", "depth", "cell_type")
 _ALLOWED = {
     "representations": FEATURES,
     "controls": FEATURES,
-    "heads": HEADS,
+    "heads": tuple(HEADS),
     "fidelity": tuple(FIDELITIES),
     "tuning": ("none", "cv", "group_cv"),
     "vote": ("majority", "mean"),
@@ -56,7 +55,7 @@ class Configuration:
     @property
     def needs_encoder(self) -> bool:
         """Whether the representation comes out of an encoder."""
-        return self.representation not in _PLAIN
+        return self.representation not in PLAIN
 
     @property
     def split_key(self) -> tuple:

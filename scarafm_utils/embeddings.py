@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from .errors import InputError
 from .model import ScAraFM
+from .names import POOLED
 from .tokens import tokenize
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ def iter_hidden(model: ScAraFM, adata: ad.AnnData, *, batch_size: int = 32) -> I
         model.train(training)
 
 
-def cls_token(h):
-    """The embedding of the extra token: (B, G + 1, d) → (B, d), position G (paper, section 2, (1))."""
+def cls_token(h, x=None):
+    """The embedding of the extra token: (B, G + 1, d) → (B, d), position G (paper, section 2, (1)).
+
+    `x` is not looked at; summaries are called with embeddings and expression alike.
+    """
     return h[:, -1]
 
 
@@ -88,6 +92,10 @@ def weighted_mean(h, x):
     total = x.sum(1, keepdim=True)  # (B, 1)
     weights = x / torch.where(total > 0, total, torch.ones_like(total))
     return torch.bmm(weights.unsqueeze(1), h[:, :-1]).squeeze(1)
+
+
+#: What turns embeddings and expression into one vector per cell, by representation.
+SUMMARIES: dict[str, Callable] = {name: globals()[function] for name, function in POOLED.items()}
 
 
 class EmbeddingPCA:

@@ -8,7 +8,7 @@ Features are never scaled, as in the paper.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .errors import InputError, suggest
 from .logistic import fit_logistic
+from .names import HEADS
 from .perceptron import Architecture, predict_perceptron, train_perceptrons
 
 
@@ -250,7 +251,30 @@ class MLPHead(Head):
         return p[0].double().numpy()
 
 
-HEAD_CLASSES: dict[str, type[Head]] = {"LR": LRHead, "XGB": XGBHead, "MLP": MLPHead}
+class FunctionHead(Head):
+    """A head made of one function, for methods that have no settings to search.
+
+    Parameters
+    ----------
+    function
+        Called as ``function(X, codes, n_classes=K, seed=seed)`` with features (n_cells, n_features)
+        and class numbers; returns a function from features to probabilities (n_cells, n_classes).
+    """
+
+    def __init__(self, function: Callable, *, classes=None, seed: int = 0):
+        self.function, self.classes, self.seed = function, classes, seed
+
+    def _fit(self, X, codes):
+        self.predict_ = self.function(X, codes, n_classes=len(self.classes_), seed=self.seed)
+
+    def _predict_proba(self, X):
+        return np.asarray(self.predict_(X))
+
+
+#: What stands behind each name: a class of its own, or a function.
+HEAD_CLASSES: dict[str, Callable] = {
+    name: globals()[behind] for name, behind in HEADS.items() if name != "CNN"
+}
 
 
 def build_head(name: str, **settings) -> Head:
@@ -263,8 +287,10 @@ def build_head(name: str, **settings) -> Head:
     """
     if name not in HEAD_CLASSES:
         raise InputError(f"head is {name!r}: {suggest(name, HEAD_CLASSES)}")
-    allowed = HEAD_CLASSES[name]._get_param_names()
+    behind = HEAD_CLASSES[name]
+    is_class = isinstance(behind, type)
+    allowed = behind._get_param_names() if is_class else ["classes", "seed"]
     for key in settings:
         if key not in allowed:
             raise InputError(f"{name} has no setting {key!r}: {suggest(key, allowed)}")
-    return HEAD_CLASSES[name](**settings)
+    return behind(**settings) if is_class else FunctionHead(behind, **settings)

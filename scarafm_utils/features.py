@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from .embeddings import (
+    SUMMARIES,
     EmbeddingPCA,
     Moments,
     check_vocabulary,
-    cls_token,
     iter_dimensions,
     iter_hidden,
-    weighted_mean,
 )
 from .errors import InputError, suggest
 from .model import ModelConfig
-from .plain_features import PLAIN, Expression
+from .names import ENCODED, POOLED
+from .plain_features import LEARNERS, Expression
 from .tokens import measured_columns
 
 if TYPE_CHECKING:
@@ -37,17 +37,16 @@ if TYPE_CHECKING:
     from .model import ScAraFM
 
 #: Names that need an encoder; a prefix ("untrained:WM") names another one.
-encoder_representations = ("CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
+encoder_representations = ENCODED
 #: Names that do not.
-plain_representations = tuple(PLAIN)
+plain_representations = tuple(LEARNERS)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one pass of an encoder leaves: CLS and WM (n, d), hidden states (d, n, G) or None."""
+    """What one pass of an encoder leaves: summaries (n, d), hidden states (d, n, G) or None."""
 
-    cls: np.ndarray
-    wm: np.ndarray
+    pooled: dict[str, np.ndarray]
     hidden: np.ndarray | None
 
 
@@ -133,10 +132,10 @@ class TaskFeatures:
         if kind in plain_representations and not prefix:
             key = (kind, fit_rows.tobytes())
             if key not in self._fitted:
-                self._fitted[key] = PLAIN[kind](self._expression, fit_rows)
+                self._fitted[key] = LEARNERS[kind](self._expression, fit_rows)
             values = self._fitted[key](rows)
-        elif kind in ("CLS", "WM"):
-            values = getattr(self._encode(prefix), kind.lower())[rows]
+        elif kind in POOLED:
+            values = self._encode(prefix).pooled[kind][rows]
         elif kind.startswith("PCA_") and kind in encoder_representations:
             values = self._pca_k(prefix, int(kind[-1]), fit_rows, rows)
         elif kind in ("ENS", "CNN"):
@@ -187,18 +186,19 @@ class TaskFeatures:
         """Embed every cell once; keep CLS, WM and what fits in memory, and add to `moments`."""
         model, n, G = self._model(prefix), self.cells.n_obs, len(self.genes)
         d, row = model.config.dim, 0
-        cls, wm = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+        pooled: dict[str, list[np.ndarray]] = {name: [] for name in SUMMARIES}
         hidden = self._room((d, n, G), on_cpu=model.gene_emb.device.type == "cpu")
         for h in iter_hidden(model, self.cells, batch_size=self.batch_size):
             part = slice(row, row + len(h))
             h = self._task_genes(h)
-            cls[part] = cls_token(h).cpu().numpy()
-            wm[part] = weighted_mean(h, self._x[part]).cpu().numpy()
+            for name, summary in SUMMARIES.items():
+                pooled[name].append(summary(h, self._x[part]).cpu().numpy())
             moments.add(h, part)
             if hidden is not None:
                 hidden[:, part] = h[:, :-1].permute(2, 0, 1).cpu().numpy()
             row = part.stop
-        self._encoded[prefix] = Encoded(cls, wm, hidden)
+        summaries = {name: np.concatenate(parts) for name, parts in pooled.items()}
+        self._encoded[prefix] = Encoded(summaries, hidden)
 
     def _room(self, shape: tuple[int, int, int], *, on_cpu: bool) -> np.ndarray | None:
         """An array for hidden states: in memory, else in the scratch folder, else None."""

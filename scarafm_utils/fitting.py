@@ -129,7 +129,7 @@ class Battery:
 
     def head_settings(self, configuration: Configuration) -> dict:
         """Arguments of the head from the profile; a short CNN gets a schedule that moves."""
-        names = SETTINGS[configuration.head]
+        names = SETTINGS.get(configuration.head, {})
         chosen = {argument: getattr(self.settings.settings, name) for name, argument in names.items()}
         if configuration.head == "CNN" and chosen["epochs"] < SHORT_CNN:
             chosen |= SMALL_DATA

@@ -1,7 +1,7 @@
 """Heads by name, and their tuning: everything that turns features into probabilities.
 
-Adding a head is one class in :mod:`scarafm_utils.estimators`, one line in its ``HEAD_CLASSES``
-and, to tune it, one line in `GRIDS`.
+Adding a head is one function in :mod:`scarafm_utils.estimators` and one line in
+``names.HEADS`` (see CONTRIBUTING.md); to tune one that has settings, one line in `GRIDS`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def make_head(
         return head
     if tuning == "group_cv" and groups is None:
         raise InputError("group_cv needs groups: give the replicate of each training cell.")
-    return TunedHead(head, GRIDS[name], seed=seed, groups=groups if tuning == "group_cv" else None)
+    return TunedHead(head, GRIDS.get(name, {}), seed=seed, groups=groups if tuning == "group_cv" else None)
 
 
 class TunedHead(ClassifierMixin, BaseEstimator):

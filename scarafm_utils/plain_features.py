@@ -1,7 +1,7 @@
 """Features that need no encoder: raw values, and the controls that any representation must beat.
 
 Each function learns from some cells and returns a function from rows to features.  Adding a
-representation is one such function and one line in `PLAIN`.
+representation is one such function and one line in ``names.PLAIN`` (see CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
+from .names import PLAIN
 from .tokens import bin_expression
 from .vocabulary import hvg_table
 
@@ -84,10 +85,6 @@ def learn_cell_type(data: Expression, fit: np.ndarray):
 
 
 #: What each name learns from training cells.
-PLAIN: dict[str, Callable[[Expression, np.ndarray], Callable]] = {
-    "raw": learn_raw,
-    "binned": learn_binned,
-    "hvg_pca": learn_hvg_pca,
-    "depth": learn_depth,
-    "cell_type": learn_cell_type,
+LEARNERS: dict[str, Callable[[Expression, np.ndarray], Callable]] = {
+    name: globals()[function] for name, function in PLAIN.items()
 }

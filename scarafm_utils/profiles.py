@@ -16,17 +16,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from .config import Count, Natural, SafeName, Share, Strict, Unique, read_yaml, validate
 from .errors import InputError, suggest
 from .manifest import TISSUES, Dataset, Tissue, held_out_unit
+from .names import FEATURES, HEADS, REPRESENTATIONS
 from .tasks import PROTOCOLS, Task, parse_task
 
 __all__ = ["PROTOCOLS", "TISSUES", "Profile", "Task", "load_profile", "parse_task"]
 
-REPRESENTATIONS = ("raw", "CLS", "WM", "ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
-CONTROLS = ("binned", "hvg_pca", "depth", "cell_type")
-ENCODERS = ("untrained", "shuffled")  # prefixes: the same representation from another encoder
-OTHER_ENCODER = tuple(f"{e}:{r}" for e in ENCODERS for r in REPRESENTATIONS if r != "raw")
-FEATURES = REPRESENTATIONS + CONTROLS + OTHER_ENCODER
-HeadName = Literal["LR", "XGB", "MLP", "CNN"]
-HEADS: tuple[HeadName, ...] = ("LR", "XGB", "MLP", "CNN")
 N_TRAIN: tuple[int | Literal["all"], ...] = (1000, 5000, 10000, 20000, "all")
 
 
@@ -59,6 +53,7 @@ def _list_or_all(value: Any) -> Any:
 TaskText = Annotated[str, AfterValidator(_task_text)]
 TrainSize = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
 FeatureName = Annotated[str, AfterValidator(_one_of(FEATURES))]
+HeadName = Annotated[str, AfterValidator(_one_of(tuple(HEADS)))]
 
 
 class Cells(Strict):

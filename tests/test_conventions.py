@@ -21,7 +21,7 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 
 #: A module imports only modules that stand before it.
 ORDER = """
-errors files config manifest tasks profiles workspace
+errors files config manifest tasks names profiles workspace
 effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
 unpack tenx readers standard lockfile downloads hub sources
 genes normalization vocabulary preprocessing

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from scarafm_utils.errors import InputError
 from scarafm_utils.manifest import load_manifest, matched_pairs, select
-from scarafm_utils.profiles import FEATURES, REPRESENTATIONS, Task, load_profile, parse_task
+from scarafm_utils.names import FEATURES, REPRESENTATIONS
+from scarafm_utils.profiles import Task, load_profile, parse_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = {p.stem: p for p in sorted((ROOT / "profiles").glob("*.yaml")) if not p.stem.endswith("_manifest")}
