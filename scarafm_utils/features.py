@@ -54,7 +54,9 @@ class TaskFeatures:
     """Features of all cells of one task, by representation.
 
     Heads see only genes measured in every sample of the task; so do WM and PCA, since a gene
-    that some samples lack tells the sample.  The encoder sees MASK where a sample lacks a gene.
+    that some samples lack tells the sample.  For the same reason the encoder sees MASK, in every
+    cell alike, where any sample of the task lacks a gene: through attention the embeddings of the
+    other genes would carry the pattern.
 
     Parameters
     ----------
@@ -80,6 +82,8 @@ class TaskFeatures:
     ----------
     genes
         Index of the genes that heads see.
+    encoder_cells
+        The cells as encoders see them (`hide_genes`).
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class TaskFeatures:
         seen = measured_everywhere(cells) if genes is None else cells.var_names.isin(genes)
         self._columns = np.flatnonzero(seen)
         self.genes = cells.var_names[self._columns]
+        self.encoder_cells = hide_genes(cells, ~seen)
         self._x = sparse.csr_matrix(cells.X, dtype=np.float32)[:, self._columns]
         config = next((model.config for model in self.models.values()), ModelConfig())
         self._expression = Expression(
@@ -154,7 +159,7 @@ class TaskFeatures:
             return
         yield from iter_dimensions(
             self._model(prefix),
-            self.cells[rows],
+            self.encoder_cells[rows],
             memory_gb=self.memory_gb,
             batch_size=self.batch_size,
             genes=self._columns,
@@ -188,7 +193,7 @@ class TaskFeatures:
         d, row = model.config.dim, 0
         pooled: dict[str, list[np.ndarray]] = {name: [] for name in SUMMARIES}
         hidden = self._room((d, n, G), on_cpu=model.gene_emb.device.type == "cpu")
-        for h in iter_hidden(model, self.cells, batch_size=self.batch_size):
+        for h in iter_hidden(model, self.encoder_cells, batch_size=self.batch_size):
             part = slice(row, row + len(h))
             h = self._task_genes(h)
             for name, summary in SUMMARIES.items():
@@ -232,7 +237,7 @@ class TaskFeatures:
         hidden = self._encode(prefix).hidden
         parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         if hidden is None:
-            stream = iter_hidden(self._model(prefix), self.cells[rows], batch_size=self.batch_size)
+            stream = iter_hidden(self._model(prefix), self.encoder_cells[rows], batch_size=self.batch_size)
             yield from zip(parts, map(self._task_genes, stream), strict=True)
             return
         for part in parts:
@@ -287,3 +292,18 @@ def measured_everywhere(cells: ad.AnnData) -> np.ndarray:
     if not everywhere.any():
         raise InputError(f"none of {cells.n_vars} genes is measured in all {len(masks)} samples of the task.")
     return everywhere
+
+
+def hide_genes(cells: ad.AnnData, hidden: np.ndarray) -> ad.AnnData:
+    """Cells in which the genes `hidden`, (G,) bool, are measured in no sample: MASK in each of them alike.
+
+    Where nothing is hidden the cells come back as they are.
+    """
+    import anndata as ad
+    import pandas as pd
+
+    if not hidden.any():
+        return cells
+    obs = pd.DataFrame({"sample": "all"}, index=cells.obs_names)
+    varm = {"measured": ~hidden[:, None]}
+    return ad.AnnData(cells.X, obs=obs, var=cells.var[[]], varm=varm, uns={"samples": ["all"]})

@@ -207,10 +207,10 @@ class Battery:
         same = {"seed": configuration.seed, "classes": list(self.experiment.classes)}
         same |= self.head_settings(configuration)
         if kind == "CNN":
-            memory, genes = self.settings.memory_gb, self.plain_features.genes
-            head = CNNHead(self.models[prefix], memory_gb=memory, genes=genes, **same)
-            head.fit(cells[train], y)
-            return head.predict_proba(cells[test]), {"history": head.history_}
+            memory, shown = self.settings.memory_gb, self.plain_features.encoder_cells
+            head = CNNHead(self.models[prefix], memory_gb=memory, genes=self.plain_features.genes, **same)
+            head.fit(shown[train], y)
+            return head.predict_proba(shown[test]), {"history": head.history_}
         features = self.features if configuration.needs_encoder else self.plain_features
         threads = self.workspace.profile.threads
         if kind == "ENS":

@@ -62,12 +62,16 @@ def learn_hvg_pca(data: Expression, fit: np.ndarray):
 
 
 def learn_depth(data: Expression, fit: np.ndarray):
-    """Library size and number of genes, as log1p, with mean 0 and standard deviation 1 in `fit`."""
+    """Library size and number of genes, as log1p, with mean 0 and standard deviation 1 in `fit`.
+
+    Where some samples lack genes only those that all measure are counted: the others tell the sample.
+    """
     obs = data.cells.obs
     totals = obs["total_counts"].to_numpy(dtype=float) if "total_counts" in obs else np.array([np.nan])
     if np.isnan(totals).any():
         raise InputError("depth needs obs['total_counts'] of every cell: these library sizes are not known.")
-    n_genes = obs["n_genes"].to_numpy(dtype=float) if "n_genes" in obs else data.x.getnnz(1)
+    whole = "n_genes" in obs and len(data.genes) == data.cells.n_vars
+    n_genes = obs["n_genes"].to_numpy(dtype=float) if whole else data.x.getnnz(1)
     values = np.log1p(np.column_stack([totals, n_genes]))
     mean, spread = values[fit].mean(0), values[fit].std(0)
     return lambda rows: (values[rows] - mean) / np.where(spread > 0, spread, 1.0)

@@ -360,6 +360,20 @@ def test_heads_see_the_genes_measured_in_every_sample_of_the_task_whatever_is_em
     assert list(battery.features.genes) == list(battery.plain_features.genes) == common
 
 
+def test_the_cnn_does_not_tell_a_library_by_the_genes_it_carries(world):
+    give_encoder(world)
+    lack_genes(world)
+    experiment = load_experiment(world, "leaf", TASKS[0])
+    other = dataclasses.replace(experiment, cells=experiment.cells.copy())
+    other.cells.varm["measured"] = other.cells.varm["measured"][:, ::-1]  # another library lacks them
+    split, asked = make_split(experiment, seed=0), Configuration("CNN", "CNN", 50)
+    tables = [
+        fitting.Battery(world, e, tuning="none", vote="majority")._fit(asked, split, {})[0]
+        for e in (experiment, other)
+    ]
+    np.testing.assert_array_equal(tables[0]["score:stress"], tables[1]["score:stress"])
+
+
 def test_features_without_an_encoder_are_as_wide_and_coarse_as_the_profiles_encoder(world):
     small = dataclasses.replace(
         world, profile=world.profile.model_copy(

@@ -8,10 +8,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from scarafm_utils import evaluation, preprocessing, pretraining
+from scarafm_utils.embeddings import iter_hidden
+from scarafm_utils.features import TaskFeatures
+from scarafm_utils.model import ModelConfig, ScAraFM
 from scarafm_utils.profiles import REPRESENTATIONS
 from scarafm_utils.workspace import PROJECT, Workspace, open_workspace
 
@@ -54,6 +59,25 @@ def test_every_nuclear_locus_enters_and_what_a_sample_does_not_carry_is_known(wo
     assert int(cells.varm["measured"].all(axis=1).sum()) == 370
     assert cells.n_vars > 20_000
     assert list(cells.uns["samples"]) and cells.obs_names.str.startswith("SRP169576:SRX").all()
+
+
+def test_no_feature_of_a_real_cell_tells_which_genes_its_library_carries(workspace, report):
+    whole = workspace.read_processed("root", "SRP169576")
+    names = [whole.obs_names[whole.obs["sample"] == s][:6] for s in whole.uns["samples"]]
+    cells = whole[np.concatenate(names)].copy()
+    dealt = cells.copy()  # each cell as if the next library had sequenced it
+    following = dict(zip(cells.uns["samples"], np.roll(cells.uns["samples"], 1), strict=True))
+    dealt.obs["sample"] = cells.obs["sample"].astype(str).map(following)
+    model = ScAraFM(ModelConfig(dim=8, depth=1, heads=1, dim_head=4, seed=0), list(cells.var_names))
+    before, after = (TaskFeatures(c, models={"": model}) for c in (cells, dealt))
+    assert len(before.genes) == 370
+    for representation in ("raw", "binned", "depth", "CLS", "WM", "PCA_1"):
+        same = {"fit": cells.obs_names[:20], "names": cells.obs_names}
+        np.testing.assert_array_equal(
+            before.matrix(representation, **same), after.matrix(representation, **same), err_msg=representation
+        )
+    told = [torch.cat([h[:, -1] for h in iter_hidden(model, c)]) for c in (cells, dealt)]
+    assert (told[0] - told[1]).abs().max() > 0.01  # what the encoder would tell with each library's own MASKs
 
 
 @pytest.mark.parametrize("label", KNOWN)

@@ -205,6 +205,37 @@ def test_heads_see_only_genes_measured_in_every_sample(task):
     assert all(values.shape == (2, len(KEPT)) for _, values in features.dimensions(names))
 
 
+def swap_samples(cells: ad.AnnData) -> ad.AnnData:
+    """The same cells, as if the other sample had been sequenced: what is carried changes, nothing else."""
+    other = cells.copy()
+    other.obs["sample"] = np.where(cells.obs["sample"] == "a", "b", "a")
+    X = other.X.toarray()
+    X[:, MISSING] = np.where((other.obs["sample"] == "a").to_numpy()[:, None], 2.0, 0.0)
+    other.X = sparse.csr_matrix(X)
+    other.obs["n_genes"] = (X > 0).sum(1)
+    return other
+
+
+@pytest.mark.parametrize("representation", MATRICES)
+def test_no_feature_tells_a_sample_by_the_genes_it_carries(representation, task):
+    cells, model, features = task
+    other = TaskFeatures(swap_samples(cells), models=features.models, batch_size=7)
+    same = {"fit": cells.obs_names[:20], "names": cells.obs_names}
+    np.testing.assert_array_equal(features.matrix(representation, **same), other.matrix(representation, **same))
+    embedded = [torch.cat(list(iter_hidden(model, c)))[:, KEPT] for c in (cells, swap_samples(cells))]
+    assert (embedded[0] - embedded[1]).abs().max() > 0.01  # attention alone would tell it
+
+
+def test_no_embedding_dimension_tells_a_sample_by_the_genes_it_carries(task):
+    cells, _, features = task
+    for memory_gb in (1.0, 5e-6):
+        other = TaskFeatures(swap_samples(cells), models=features.models, memory_gb=memory_gb)
+        for (_, ours), (_, theirs) in zip(
+            features.dimensions(cells.obs_names), other.dimensions(cells.obs_names), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_a_gene_is_kept_where_only_absent_samples_lack_it():
     cells = make_cells()
     assert len(TaskFeatures(cells[:15]).genes) == N_GENES  # sample "a" alone carries everything
@@ -212,7 +243,9 @@ def test_a_gene_is_kept_where_only_absent_samples_lack_it():
 
 def test_encoder_features_are_what_their_definitions_say(task):
     cells, model, features = task
-    hidden, fit = hidden_of(model, cells), np.arange(4, 25)
+    alike = cells.copy()
+    alike.varm["measured"][MISSING] = False  # in both samples
+    hidden, fit = hidden_of(model, alike), np.arange(4, 25)
     same = {"fit": cells.obs_names[fit], "names": cells.obs_names}
     np.testing.assert_allclose(features.matrix("CLS", **same), hidden[:, -1], atol=1e-5)
     x = cells.X.toarray()[:, KEPT]
