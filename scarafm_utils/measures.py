@@ -58,7 +58,7 @@ def metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    classes, truth, values = _arrays(scores)
+    classes, truth, values = arrays_of(scores)
     row = dict.fromkeys(METRICS, float("nan"))
     if len(set(truth)) == len(classes):
         row |= _ranking_metrics(truth, values) | _label_metrics(truth, values.argmax(axis=1), len(classes))
@@ -68,23 +68,40 @@ def metrics(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def expected_calibration_error(scores: pd.DataFrame, *, n_bins: int = 10) -> float:
-    """Mean distance between stated and observed probability over equal-width bins.
+def reliability_curve(scores: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
+    """Stated and observed probability in equal-width bins, as in scikit-learn's `calibration_curve`.
 
-    Two classes: the score of the last class against its share (the reliability curve of
-    scikit-learn's `calibration_curve`).  Three or more: the largest score against the share
-    of correct labels.  Each bin weighs as much as it has cells.
+    Two classes: the score of the last class against its share.  Three or more: the largest score
+    against the share of correct labels.
+
+    Returns
+    -------
+    One row per bin that holds a cell: `low` and `high` (its edges), `stated` and `observed` (means
+    over its cells) and `n`.
     """
     import numpy as np
+    import pandas as pd
 
-    classes, truth, values = _arrays(scores)
+    classes, truth, values = arrays_of(scores)
     if len(classes) == 2:
         stated, right = values[:, 1], truth == 1
     else:
         stated, right = values.max(axis=1), values.argmax(axis=1) == truth
-    bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], stated)
-    gaps = np.bincount(bins, weights=right - stated, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(stated))
+    edges = np.linspace(0, 1, n_bins + 1)
+    cells = pd.DataFrame({"bin": np.searchsorted(edges[1:-1], stated), "stated": stated, "observed": right})
+    curve = cells.groupby("bin").agg(stated=("stated", "mean"), observed=("observed", "mean"), n=("bin", "size"))
+    return curve.reset_index(drop=True).assign(low=edges[curve.index], high=edges[curve.index + 1])[
+        ["low", "high", "stated", "observed", "n"]
+    ]
+
+
+def expected_calibration_error(scores: pd.DataFrame, *, n_bins: int = 10) -> float:
+    """Mean distance between stated and observed probability over the bins of `reliability_curve`.
+
+    Each bin weighs as much as it has cells.
+    """
+    curve = reliability_curve(scores, n_bins=n_bins)
+    return float(((curve["observed"] - curve["stated"]).abs() * curve["n"]).sum() / curve["n"].sum())
 
 
 def bootstrap(
@@ -118,12 +135,12 @@ def bootstrap(
 
     if unit not in ("cell", "sample"):
         raise InputError(f"unit is '{unit}': allowed are cell, sample.")
-    classes, truth, values = _arrays(scores)
+    classes, truth, values = arrays_of(scores)
     rng = np.random.default_rng(seed)
     strata, member = _strata(scores, truth, classes) if unit == "sample" else ([np.arange(len(truth))], None)
     blocks = [
-        _weighted_auroc(truth, values, weights if member is None else weights[:, member])
-        for weights in _resamples(strata, n_boot, rng)
+        weighted_auroc(truth, values, weights if member is None else weights[:, member])
+        for weights in draws(strata, n_boot, rng)
     ]
     drawn = np.concatenate(blocks) if blocks else np.empty(0)
     kept = drawn[~np.isnan(drawn)]
@@ -132,7 +149,7 @@ def bootstrap(
     return pd.DataFrame(
         [
             {
-                "auroc": float(_weighted_auroc(truth, values, np.ones((1, len(truth))))[0]),
+                "auroc": float(weighted_auroc(truth, values, np.ones((1, len(truth))))[0]),
                 "auroc_low": float(low),
                 "auroc_high": float(high),
                 "interval_unit": unit,
@@ -143,7 +160,7 @@ def bootstrap(
     )
 
 
-def _arrays(scores: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
+def arrays_of(scores: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Classes, truth as positions in them (n,), and scores (n, classes) in float64."""
     import numpy as np
 
@@ -169,8 +186,8 @@ def _ranking_metrics(truth: np.ndarray, values: np.ndarray) -> dict[str, float]:
     ones, k = np.ones((1, len(truth))), values.shape[1]
     columns = [1] if k == 2 else range(k)
     return {
-        "auroc": float(_weighted_auroc(truth, values, ones)[0]),
-        "auroc_hard": float(_weighted_auroc(truth, _one_hot(values.argmax(axis=1), k), ones)[0]),
+        "auroc": float(weighted_auroc(truth, values, ones)[0]),
+        "auroc_hard": float(weighted_auroc(truth, _one_hot(values.argmax(axis=1), k), ones)[0]),
         "auprc": float(np.mean([_average_precision(truth == c, values[:, c]) for c in columns])),
     }
 
@@ -205,7 +222,7 @@ def _one_hot(positions: np.ndarray, n_classes: int) -> np.ndarray:
     return np.eye(n_classes)[positions]
 
 
-def _weighted_auroc(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auroc(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC (n_resamples,) of each row of cell weights (n_resamples, n); NaN where a class is absent."""
     import numpy as np
 
@@ -232,7 +249,7 @@ def _one_against_rest(positive: np.ndarray, score: np.ndarray, weights: np.ndarr
     return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def _resamples(
+def draws(
     strata: list[np.ndarray], n_boot: int, rng: np.random.Generator, *, max_cells: int = 400_000
 ) -> Iterator[np.ndarray]:
     """Blocks (rows, units) of how often each unit is drawn, with replacement within its stratum."""

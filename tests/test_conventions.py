@@ -29,7 +29,7 @@ tokens gene2vec model checkpoints masked progress pretraining
 embeddings plain_features features representations
 splits
 logistic perceptron estimators ensemble cnn heads
-scores measures configurations experiment fitting nulls evaluation
+scores measures paired variance configurations experiment fitting nulls evaluation
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
 tables

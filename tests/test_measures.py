@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from scarafm_utils.errors import InputError
-from scarafm_utils.measures import METRICS, bootstrap, expected_calibration_error, metrics
+from scarafm_utils.measures import METRICS, bootstrap, expected_calibration_error, metrics, reliability_curve
 
 
 def binary(truth, positive, **columns) -> pd.DataFrame:
@@ -94,10 +94,24 @@ def test_calibration_error_equals_the_reliability_curve():
     observed, stated = calibration_curve(truth, p, n_bins=10)
     weights = np.histogram(p, bins=np.linspace(0, 1, 11) + 1e-12)[0]
     weights = weights[weights > 0]
+    curve = reliability_curve(scores)
+    assert curve["observed"].tolist() == pytest.approx(observed.tolist())
+    assert curve["stated"].tolist() == pytest.approx(stated.tolist())
+    assert curve["n"].sum() == 500 and curve["stated"].between(curve["low"], curve["high"]).all()
     expected = (np.abs(observed - stated) * weights).sum() / len(p)
     assert expected_calibration_error(scores) == pytest.approx(expected, abs=0.01)
     assert expected_calibration_error(binary([0, 1], [0, 1])) == 0
     assert expected_calibration_error(binary([0, 1], [1, 0])) == 1
+
+
+def test_three_classes_are_calibrated_by_their_largest_score():
+    scores = random_scores(2, 60, 3)
+    values = scores[["score:c0", "score:c1", "score:c2"]].to_numpy()
+    right = values.argmax(axis=1) == scores["y_true"].str[1].astype(int)
+    row = reliability_curve(scores, n_bins=1).iloc[0]
+    assert row[["low", "high", "n"]].tolist() == [0, 1, 60]
+    assert row["stated"] == pytest.approx(values.max(axis=1).mean())
+    assert row["observed"] == pytest.approx(right.mean())
 
 
 def test_a_test_set_without_one_class_has_no_ranking():
