@@ -230,16 +230,19 @@ class ScAraFM(nn.Module):
         shape = (len(self.genes), self.config.dim)
         if vectors is None:
             vectors = torch.randn(shape, generator=seeded_generator(self.config.seed, 1))
-        vectors = torch.as_tensor(np.asarray(vectors), dtype=torch.float32)
+        if not isinstance(vectors, torch.Tensor):  # numpy cannot hold a tensor of the meta device
+            vectors = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
         if tuple(vectors.shape) != shape:
             raise InputError(
                 f"gene_vectors are {tuple(vectors.shape)}: "
                 f"the model has {shape[0]} genes × {shape[1]} dimensions."
             )
-        self.gene_emb[:-1] = vectors
+        self.gene_emb[:-1] = vectors.float()
 
     @torch.no_grad()
     def _draw_projections(self):
+        if self.gene_emb.is_meta:  # shapes without numbers, for counting parameters
+            return
         generator = seeded_generator(self.config.seed, 2, int(self.redraws))
         for block in self.blocks:
             if self.config.attention == "performer":

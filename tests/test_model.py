@@ -224,6 +224,13 @@ def test_the_papers_model_has_the_papers_size():
     assert ModelConfig().n_features == 266
 
 
+def test_a_model_on_the_meta_device_has_the_same_shapes_and_takes_no_memory():
+    with torch.device("meta"):
+        empty = ScAraFM(ModelConfig(**SHAPE), GENES)
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    assert count_parameters(empty) == count_parameters(ScAraFM(ModelConfig(**SHAPE), GENES))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"key_max": "heads"}, "did you mean 'head'"), ({"attention": "flash"}, "performer, softmax"),
