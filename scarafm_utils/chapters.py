@@ -21,6 +21,7 @@ from .errors import ChapterError, InputError, suggest
 from .files import atomic_path, hash_of
 from .names import FEATURES, HEADS
 from .profiles import TissueGrid, parse_task
+from .run_facts import cost_and_place, failure_kept, failure_path, now
 from .tidy import check_executed, tidy
 from .workspace import PROJECT, Workspace, open_workspace
 
@@ -221,21 +222,31 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
     ChapterError
         Any other failure inside the notebook.
     """
-    spec = get_chapter(chapter)
+    spec, workspace = get_chapter(chapter), open_workspace(profile)
+    params, slug = check_params(chapter, params, profile=profile)
+    out = Path(out) if out else default_output(spec, slug, params, workspace)
+    notebook = select_cells(read_notebook(spec), index=slug == "index")
+    facts = {"chapter": chapter, "run": slug, "parameters": params, "date": now()}
+    started = time.monotonic()
+    with failure_kept(facts, failure_path(workspace, chapter, out.stem)):
+        executed = _execute(notebook, params, name=f"{chapter} {slug}")
+        check_executed(executed, name=f"{chapter} {slug}")
+    facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}
+    _store(tidy(executed, facts=facts, workspace=workspace), out)
+    return out
+
+
+def check_params(chapter: str, params: dict[str, Any], *, profile: str) -> tuple[dict[str, Any], str]:
+    """Check what `run` would refuse before it starts a kernel.
+
+    Returns
+    -------
+    The parameters with their types and the profile, and the file name of the run.
+    """
     if "profile" in params:
         raise InputError("parameter 'profile': choose the profile with --profile NAME, not with -p")
     params = validate(chapter, {**params, "profile": str(profile)})
-    workspace = open_workspace(profile)
-    slug = _check_unit(spec, params, workspace)
-    out = Path(out) if out else default_output(spec, slug, params, workspace)
-    notebook = select_cells(read_notebook(spec), index=slug == "index")
-    started = time.monotonic()
-    executed = _execute(notebook, params, name=f"{chapter} {slug}")
-    check_executed(executed, name=f"{chapter} {slug}")
-    seconds = round(time.monotonic() - started, 1)
-    facts = {"chapter": chapter, "run": slug, "parameters": params, "seconds": seconds}
-    _store(tidy(executed, facts=facts, workspace=workspace), out)
-    return out
+    return params, _check_unit(get_chapter(chapter), params, open_workspace(profile))
 
 
 def _check_unit(spec: Chapter, params: dict[str, Any], workspace: Workspace) -> str:

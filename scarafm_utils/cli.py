@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from . import run_commands
 from .errors import ChapterError, InputError
+from .run_commands import ProfileOption
 
 app = typer.Typer(
     help="A paper one can open, rerun and teach from.",
@@ -17,9 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="The 31 data sets of the manifest.", no_args_is_help=True)
+app.add_typer(run_commands.app)
 app.add_typer(data_app, name="data")
 
-ProfileOption = Annotated[str, typer.Option("--profile", "-P", help="Name of a profile, or path to a YAML file.")]
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder with the data files (local and public sources).")]
 
 
@@ -55,36 +57,6 @@ def params(chapter: str) -> None:
         typer.echo(f"{p.name} ({p.type}, default {p.default!r}): {p.help}")
         if p.name in CHOICES:
             typer.echo(f"    allowed: {', '.join(CHOICES[p.name])}")
-
-
-@app.command()
-def run(
-    chapter: str,
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
-    profile: ProfileOption = "demo",
-    out: Annotated[Path | None, typer.Option(help="Where the executed notebook goes.")] = None,
-) -> None:
-    """Execute one chapter with other parameters."""
-    import time
-
-    from . import chapters as ch
-
-    started = time.monotonic()
-    path = ch.run(chapter, _pairs(param or []), profile=profile, out=out)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    typer.echo(f"done: {chapter} {path.stem}, {time.monotonic() - started:.0f} s, {shown}")
-
-
-def _pairs(items: list[str]) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise InputError(f"-p {item}: write -p name=value")
-        if name in pairs:
-            raise InputError(f"-p {name}: given twice")
-        pairs[name] = value
-    return pairs
 
 
 @app.command()

@@ -20,13 +20,12 @@ The column `fidelity` says by which rules a row was made:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .files import hash_of, write_csv
-from .measures import METRICS, bootstrap, expected_calibration_error, metrics
+from .files import write_csv
+from .measures import bootstrap, expected_calibration_error, metrics
+from .result_tables import TIDY, grid_digest, read_nulls, read_results, read_table, results_path
 from .tasks import Task, parse_task
 
 if TYPE_CHECKING:
@@ -46,16 +45,6 @@ __all__ = [
     "read_nulls",
     "read_results",
 ]
-
-#: Columns that say what a row is, and all columns of the tidy results.
-IDENTITY = (
-    "tissue", "task", "protocol", "train_dataset", "test_dataset", "label", "held_out",
-    "representation", "head", "n_train", "seed", "fidelity", "tuning", "vote",
-)  # fmt: skip
-TIDY = (
-    *IDENTITY, "n_test", "auroc", "auroc_low", "auroc_high", "interval_unit", *METRICS[1:],
-    "n_boot", "n_dropped", "n_train_cells", "fit_seconds", "peak_memory_mb", "key", "reason",
-)  # fmt: skip
 
 
 def evaluate_task(
@@ -129,8 +118,8 @@ def evaluate_task(
     results = pd.DataFrame(rows, columns=list(TIDY))
     if results["auroc"].isna().all():
         raise InputError(f"{task.name}: no combination could be evaluated: {results['reason'].iloc[0]}.")
-    custom = "" if request == usual else hash_of(asdict(request))[:8]
-    write_csv(_table_path(workspace, tissue, task, label, custom=custom), results)
+    custom = grid_digest(request, own)
+    write_csv(results_path(workspace, tissue, task, label, custom=custom), results)
     if extra and own.extra.null_contrasts and task.protocol != "cross":
         _write_nulls(batteries, request.seeds[0], own.max_test, custom)
     return results
@@ -161,22 +150,12 @@ def collect_results(workspace: Workspace) -> pd.DataFrame:
 def _tables_of(workspace: Workspace, *, suffix: str = "") -> list[pd.DataFrame]:
     """The tables that the tasks of the profile have left, in its order."""
     paths = [
-        _table_path(workspace, tissue, parse_task(text), label, suffix=suffix)
+        results_path(workspace, tissue, parse_task(text), label, suffix=suffix)
         for tissue, grid in workspace.profile.tissues.items()
         for text in grid.tasks
         for label in grid.labels
     ]
-    return [_read(path) for path in paths if path.exists()]
-
-
-def read_results(workspace: Workspace) -> pd.DataFrame:
-    """Read ``tables/results.csv``, made by `collect_results`."""
-    return _read(workspace.tables_dir / "results.csv")
-
-
-def read_nulls(workspace: Workspace) -> pd.DataFrame:
-    """Read ``tables/nulls.csv``, the null contrasts of all tasks; without rows where there are none."""
-    return _read(workspace.tables_dir / "nulls.csv")
+    return [read_table(path) for path in paths if path.exists()]
 
 
 class _Batteries:
@@ -289,29 +268,4 @@ def _write_nulls(batteries: _Batteries, seed: int, max_test: int, custom: str) -
 
     table = null_contrasts(batteries["paper"], seed=seed, max_test=max_test)
     where = (batteries.workspace, batteries.tissue, batteries.task, batteries.label)
-    write_csv(_table_path(*where, suffix="-null", custom=custom), table)
-
-
-def _table_path(
-    workspace: Workspace, tissue: str, task: Task, label: str, *, suffix: str = "", custom: str = ""
-) -> Path:
-    """Where the rows of a task lie; the label is named unless it is stress."""
-    slug = task.slug if label == "stress" else f"{task.slug}-{label}"
-    if custom:
-        return workspace.tables_dir / "custom" / tissue / f"{slug}-{custom}{suffix}.csv"
-    return workspace.tables_dir / "runs" / tissue / f"{slug}{suffix}.csv"
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """A table as it was written: sizes as numbers or `all`, names as text."""
-    import pandas as pd
-
-    if not path.exists():
-        raise InputError(f"No table {path.name}. Run the results chapters, then collect.")
-    text = dict.fromkeys(("held_out", "n_train", "key", "reason", "groups", "sample"), str)
-    table = pd.read_csv(path, dtype=text, float_precision="round_trip")
-    if "n_train" in table:
-        table["n_train"] = [int(n) if n.isdigit() else n for n in table["n_train"]]
-    if "reason" in table:
-        table["reason"] = table["reason"].fillna("")
-    return table
+    write_csv(results_path(*where, suffix="-null", custom=custom), table)

@@ -112,15 +112,37 @@ def _snakemake(profile: str, cores: int) -> None:
         "--config", f"profile={profile}", "--nolock", "--rerun-incomplete", "--keep-going",
         "--quiet", "rules", "host", "reason",
     ]  # fmt: skip
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=environment, text=True, preexec_fn=_die_with_parent,
+        command, cwd=PROJECT, env=_environment(), text=True, preexec_fn=_die_with_parent,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     log = _relay(process)
     if process.wait() != 0:
         path = write_text(ARTIFACTS / "build.log", "".join(log))
         raise InputError(_failure(log, path.relative_to(PROJECT)))
+
+
+def snakemake_plan(profile: str) -> dict[str, str]:
+    """What Snakemake would do with each of its outputs: ``no update`` or ``update pending``.
+
+    Returns
+    -------
+    Output file, relative to the project → plan.  Nothing is run.
+    """
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--summary", "--nolock",
+        "--config", f"profile={profile}",
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=PROJECT, env=_environment(), text=True, capture_output=True)
+    lines = [line.split("\t") for line in result.stdout.splitlines() if "\t" in line]
+    if result.returncode != 0 or not lines:
+        raise InputError(_failure(result.stderr.splitlines(), Path("artifacts")))
+    return {line[0]: line[-1] for line in lines[1:]}
+
+
+def _environment() -> dict[str, str]:
+    """This environment, with this Python's own programs first."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def _relay(process: subprocess.Popen) -> list[str]:

@@ -114,18 +114,37 @@ def build_site(workspace: Workspace) -> Path:
     fresh = PROJECT / "_build" / "next"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", ".", 
-        "--path-output", str(fresh.relative_to(PROJECT)),
-        "--config", str(write_config(workspace).relative_to(PROJECT)),
-        "--toc", str(write_toc(workspace).relative_to(PROJECT)), "-W", "-n", "--keep-going", "-q", "--all",
-    ]  # fmt: skip
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    html = fresh / "_build" / "html"
-    if result.returncode != 0 or not (html / "index.html").exists():
-        lines = (result.stdout + result.stderr).strip().splitlines()
-        raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
+    html = render(write_config(workspace), write_toc(workspace), fresh, strict=True)
     shutil.rmtree(HTML, ignore_errors=True)
     html.rename(HTML)
     shutil.rmtree(fresh)
     return HTML / "index.html"
+
+
+def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
+    """Call Jupyter Book on the pages of `toc`.
+
+    Parameters
+    ----------
+    config, toc, folder
+        Configuration, table of contents, and where ``_build`` goes; all below the project.
+    strict
+        Read every page anew and refuse any warning; otherwise only what changed is read, and
+        a link to a page that is not in `toc` stays plain text.
+
+    Returns
+    -------
+    The folder of the pages.
+    """
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")), "build", ".",
+        "--path-output", str(folder.relative_to(PROJECT)),
+        "--config", str(config.relative_to(PROJECT)), "--toc", str(toc.relative_to(PROJECT)),
+        "-n", "-q", *(["-W", "--keep-going", "--all"] if strict else []),
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    html = folder / "_build" / "html"
+    if result.returncode != 0 or not (html / "index.html").exists():
+        lines = (result.stdout + result.stderr).strip().splitlines()
+        raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
+    return html

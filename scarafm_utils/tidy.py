@@ -141,7 +141,9 @@ def _title(notebook: NotebookNode, facts: dict[str, Any], notice: str) -> None:
     lines = first.source.split("\n")
     at = next(i for i, line in enumerate(lines) if line.startswith("# "))
     if facts["run"] != "index":
-        lines[at] = f"# {run_title(facts['chapter'], facts['parameters'])}"
+        # The theme prints titles without escaping them, so a title holds nothing that needs it.
+        own = re.sub(r"[^\w .,:=+()/-]", "_", own_parameters(facts["parameters"]))
+        lines[at] = f"# {run_title(facts['chapter'], facts['parameters'])}" + (f", {own}" if own else "")
     if notice:
         lines[at + 1 : at + 1] = ["", ":::{admonition} Read this first", ":class: warning", notice, ":::"]
     first.source = "\n".join(lines)
@@ -161,6 +163,26 @@ def run_title(chapter: str, parameters: dict[str, Any]) -> str:
     protocol, *datasets = parameters["task"].split(":")
     label = parameters.get("label", "stress")
     return f"{words}, {protocol}: {' → '.join(datasets)}" + ("" if label == "stress" else f" ({label})")
+
+
+def own_parameters(parameters: dict[str, Any]) -> str:
+    """The parameters by which a run differs from its profile's.
+
+    >>> own_parameters({"task": "random:A", "heads": ["LR", "XGB"], "threads": 1})
+    'heads=LR,XGB'
+    """
+    named = {k: v for k, v in parameters.items() if k not in ("profile", "task", "tissue", "label", "threads")}
+    shown = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in named.items()}
+    return ", ".join(f"{k}={v}" for k, v in shown.items())
+
+
+def escape_markup(text: str) -> str:
+    """Show text as it is: nothing in it is markup, in MyST or in HTML.
+
+    >>> escape_markup("{{ x }}")
+    '&#123;&#123; x &#125;&#125;'
+    """
+    return "".join(f"&#{ord(c)};" if c in "|<>&`*[]{}$\\\n" else c for c in text)
 
 
 def _renew_ids(notebook: NotebookNode) -> None:

@@ -29,11 +29,11 @@ tokens gene2vec model checkpoints masked progress pretraining
 embeddings plain_features features representations
 splits
 logistic perceptron estimators ensemble cnn heads
-scores measures paired variance configurations experiment fitting nulls evaluation
+scores measures paired variance configurations result_tables experiment fitting nulls evaluation
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
 tables
-tidy chapters site grid cli
+tidy run_facts chapters site grid runs own_pages doctor run_commands cli
 """.split()  # noqa: SIM905 - groups of a line each
 
 

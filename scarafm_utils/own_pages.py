@@ -1,0 +1,85 @@
+"""Pages of single runs: what `scarafm run` made, beside the book and without building it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from .files import atomic_path, write_text
+from .runs import Run, read_run
+from .site import render
+from .tidy import escape_markup, own_parameters, page_notice, run_title
+from .workspace import PROJECT, Workspace
+
+_INDEX = """# Runs of profile {profile}
+
+{notice}Runs that were made one at a time with `scarafm run`, newest first.
+They are no part of the book.
+
+| run | parameters | date | seconds |
+|---|---|---|---|
+{rows}
+"""
+
+
+def keep_page(workspace: Workspace, path: Path) -> Path:
+    """Keep a run of the profile's own grid among the pages of single runs as well."""
+    kept = workspace.folder / "custom" / path.parent.name / path.name
+    if path.resolve() != kept.resolve():
+        with atomic_path(kept) as temporary:
+            shutil.copyfile(path, temporary)
+    return kept
+
+
+def render_page(workspace: Workspace, path: Path) -> Path:
+    """Render one run, and a list of all runs made so, as a small site of its own.
+
+    Parameters
+    ----------
+    workspace
+        The profile that the run belongs to.
+    path
+        An executed notebook; one of the profile's grid is copied to ``custom/`` first.
+
+    Returns
+    -------
+    The page of this run, below ``artifacts/<profile>/custom``.
+    """
+    kept = keep_page(workspace, path)
+    folder = workspace.folder / "custom"
+    pages = sorted(folder.glob("*/*.ipynb"), key=lambda p: (-p.stat().st_mtime_ns, p.name))
+    write_text(folder / "index.md", _index(workspace, [read_run(page) for page in pages]))
+    html = render(_config(workspace, folder), _toc(folder, pages), folder, strict=False)
+    return html / kept.relative_to(PROJECT).with_suffix(".html")
+
+
+def _index(workspace: Workspace, runs: list[Run]) -> str:
+    notice = page_notice(workspace)
+    notice = f":::{{warning}}\n{notice}\n:::\n\n" if notice else ""
+    rows = [_row(workspace, run) for run in runs]
+    return _INDEX.format(profile=workspace.profile.name, notice=notice, rows="\n".join(rows))
+
+
+def _row(workspace: Workspace, run: Run) -> str:
+    parameters = run.facts.get("parameters", {})
+    shown, title = escape_markup(own_parameters(parameters)), run_title(run.facts["chapter"], parameters)
+    link = run.path.relative_to(workspace.folder / "custom").with_suffix("").as_posix()
+    cells = [f"[{title}]({link})", shown, run.facts.get("date", ""), run.facts.get("seconds", "")]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _config(workspace: Workspace, folder: Path) -> Path:
+    """The book's configuration without its exclusion of ``artifacts``."""
+    config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
+    config["title"] = f"Runs of profile {workspace.profile.name}"
+    config["exclude_patterns"] = [p for p in config["exclude_patterns"] if not p.startswith("artifacts")]
+    return write_text(folder / "_config.yml", yaml.safe_dump(config, sort_keys=False))
+
+
+def _toc(folder: Path, pages: list[Path]) -> Path:
+    names = [page.relative_to(PROJECT).with_suffix("").as_posix() for page in pages]
+    root = (folder / "index").relative_to(PROJECT).as_posix()
+    toc = {"format": "jb-book", "root": root, "chapters": [{"file": name} for name in names]}
+    return write_text(folder / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))

@@ -1,0 +1,150 @@
+"""The commands about runs: run, status, compare and doctor."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer()
+ProfileOption = Annotated[str, typer.Option("--profile", "-P", help="Name of a profile, or path to a YAML file.")]
+
+
+@app.command()
+def run(
+    chapter: str,
+    *,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
+    grid: Annotated[list[str] | None, typer.Option("--grid", help="name=a,b: one run for each value.")] = None,
+    profile: ProfileOption = "demo",
+    out: Annotated[Path | None, typer.Option(help="Where the executed notebook goes; it is not rendered then.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the finished page in a browser.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; run nothing.")] = False,
+) -> None:
+    """Execute one chapter with other parameters and render its page."""
+    from .chapters import check_params
+    from .runs import estimate, expand_grid
+
+    sets = expand_grid(pairs(param or [], "-p"), values_of(grid or []))
+    if out and len(sets) > 1:
+        raise InputError(f"--out names one file, --grid asks for {len(sets)} runs: leave --out away")
+    for params in sets:  # all of them, before the first one runs
+        check_params(chapter, params, profile=profile)
+    for number, params in enumerate(sets, start=1):
+        head = f"[{number}/{len(sets)}] {chapter} {' '.join(f'{k}={v}' for k, v in params.items())}".rstrip()
+        if dry_run or out is None:
+            typer.echo(f"{head}: {estimate(chapter, params, profile=profile)}")
+        if not dry_run:
+            _run_one(chapter, params, profile, out, show)
+
+
+def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | None, show: bool) -> None:
+    from . import chapters as ch
+
+    started = time.monotonic()
+    path = ch.run(chapter, params, profile=profile, out=out)
+    seconds = time.monotonic() - started
+    typer.echo(f"done: {chapter} {path.stem}, {seconds:.0f} s, {_shown(path)}")
+    if out is None:
+        from .own_pages import render_page
+        from .workspace import open_workspace
+
+        page = render_page(open_workspace(profile), path)
+        typer.echo(f"page: {_shown(page)}")
+        if show:
+            typer.launch(page.as_uri())
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def pairs(items: list[str], option: str) -> dict[str, str]:
+    """Read ``name=value`` items; each name once."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise InputError(f"{option} {item}: write {option} name=value")
+        if name in found:
+            raise InputError(f"{option} {name}: given twice")
+        found[name] = value
+    return found
+
+
+def values_of(items: list[str]) -> dict[str, list[str]]:
+    """Read ``name=a,b`` items as lists of values.
+
+    >>> values_of(["seeds=0,1"])
+    {'seeds': ['0', '1']}
+    """
+    found = {name: [v for v in text.split(",") if v] for name, text in pairs(items, "--grid").items()}
+    for name, values in found.items():
+        if not values:
+            raise InputError(f"--grid {name}: no value. Write --grid {name}=a,b")
+    return found
+
+
+@app.command()
+def status(profile: ProfileOption = "demo") -> None:
+    """Show which runs of a profile are fresh, stale, missing or failed."""
+    from .grid import snakemake_plan
+    from .runs import run_states
+    from .workspace import open_workspace
+
+    workspace = open_workspace(profile)
+    table = run_states(workspace, snakemake_plan(profile))
+    for row in table.itertuples():
+        seconds = f"{row.seconds:.0f} s" if row.seconds == row.seconds and row.seconds is not None else ""
+        typer.echo(f"{row.state:8} {row.run:45} {row.date:22} {seconds:>6}  {row.error}".rstrip())
+    counts = table["state"].value_counts()
+    states = [state for state in ("fresh", "stale", "missing", "failed") if state in counts]
+    typer.echo(", ".join(f"{counts[state]} {state}" for state in states))
+
+
+@app.command()
+def compare(first: str, second: str, profile: ProfileOption = "demo") -> None:
+    """Show the parameters and results of two runs side by side."""
+    from .runs import compare_runs, find_run
+    from .tidy import page_notice
+    from .workspace import open_workspace
+
+    workspace = open_workspace(profile)
+    runs = [find_run(workspace, text) for text in (first, second)]
+    for side, run_ in zip(("first", "second"), runs, strict=True):
+        typer.echo(f"{side:6}  {run_.name}  {run_.facts.get('date', '')}")
+    parameters, results = compare_runs(workspace, *runs)
+    parameters[""] = parameters.pop("differs").map({True: "differs", False: ""})
+    typer.echo("\n" + _text(parameters))
+    if results is None:
+        typer.echo("\nNo results to compare: one of the two is no run of a task, or its table is gone.")
+    else:
+        typer.echo("\n" + _text(results, index=False))
+    notice = page_notice(workspace)
+    if notice:
+        typer.echo(f"\n{notice}")
+
+
+def _text(table: pd.DataFrame, *, index: bool = True) -> str:
+    return table.to_string(index=index, na_rep="-", float_format=lambda x: f"{x:.3f}")
+
+
+@app.command()
+def doctor(profile: ProfileOption = "demo") -> None:
+    """Check the environment, memory, disk, device and data for a profile."""
+    from .doctor import examine
+    from .workspace import open_workspace
+
+    checks = examine(open_workspace(profile))
+    for check in checks:
+        typer.echo(f"{check.state:8} {check.name:9} {check.found}")
+    if any(check.state == "problem" for check in checks):
+        raise typer.Exit(1)
+    typer.echo(f"This machine is fit for profile '{profile}'.")
