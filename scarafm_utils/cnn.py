@@ -1,16 +1,15 @@
 """CNN: the encoder fine-tuned under scBERT's convolutional head (paper, section 2, (3c)).
 
 One 1 × d filter reads the embedding of every gene of the task, then three linear layers read the
-genes.  Trained
-are the head, the final LayerNorm and one encoder block.  The blocks before that one never change,
-so their output is computed once and kept where it fits in memory.
+genes.  Trained are the head, the final LayerNorm and one encoder block.  The blocks before that
+one never change, so their output is computed once and kept where it fits in memory.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .convolution import ConvolutionalHead, cosine_restarts
 from .embeddings import check_vocabulary
 from .errors import InputError
 from .estimators import encode_labels
+from .files import code_digest, hash_of
+from .fine_tuning import Standing, digest_of, load_standing, save_standing
 from .tokens import eos_id, seeded_generator, tokenize
 
 if TYPE_CHECKING:
@@ -31,68 +33,6 @@ if TYPE_CHECKING:
 #: For a few hundred cells and a few epochs, where the paper's schedule would make almost no step:
 #: 16 cells per step, a tenfold learning rate, no warm-up.
 SMALL_DATA = {"batch_size": 16, "accumulation": 1, "learning_rate": 1e-3, "warmup": 0}
-
-
-def cosine_restarts(
-    epoch: int,
-    *,
-    maximum: float,
-    minimum: float = 1e-6,
-    cycle: int = 15,
-    growth: int = 2,
-    warmup: int = 5,
-    gamma: float = 0.9,
-) -> float:
-    """Learning rate of an epoch under cosine annealing with warm restarts.
-
-    A cycle rises linearly from `minimum` over `warmup` epochs and falls along a cosine; the part
-    after the warm-up of each further cycle is `growth` times as long, and its peak `gamma` times
-    as high.  As in scBERT, epoch 0 runs at `minimum` where there is a warm-up.
-
-    >>> [round(cosine_restarts(e, maximum=1.0, minimum=0.0), 2) for e in (0, 4, 5, 10, 15, 20)]
-    [0.0, 0.8, 1.0, 0.5, 0.0, 0.9]
-    """
-    while epoch >= cycle:
-        epoch, cycle, maximum = epoch - cycle, (cycle - warmup) * growth + warmup, maximum * gamma
-    if epoch < warmup:
-        return minimum + (maximum - minimum) * epoch / warmup
-    share = (epoch - warmup) / (cycle - warmup)
-    return minimum + (maximum - minimum) * (1 + math.cos(math.pi * share)) / 2
-
-
-class ConvolutionalHead(nn.Module):
-    """1 × d filter → ReLU → N → 512 → 128 → classes, with ReLU and dropout between."""
-
-    def __init__(
-        self, n_tokens: int, dim: int, n_classes: int, *, dropout: float, generator: torch.Generator
-    ):
-        super().__init__()
-        self.filter = nn.Linear(dim, 1)  # the same weights for every gene: a 1 × d convolution
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in ((n_tokens, 512), (512, 128), (128, n_classes))
-        )
-        self.dropout = dropout
-        with torch.no_grad():
-            for layer in (self.filter, *self.layers):
-                for parameter in layer.parameters():
-                    bound = 1 / math.sqrt(layer.in_features)
-                    parameter.uniform_(-bound, bound, generator=generator)
-
-    def masks(self, n_cells: int, *, generator: torch.Generator):
-        """Dropout masks of a step, (n_cells, 512 + 128), scaled by 1 / (1 - dropout)."""
-        width = sum(layer.out_features for layer in self.layers[:-1])
-        kept = torch.rand(n_cells, width, generator=generator) >= self.dropout
-        return (kept / (1 - self.dropout)).to(self.filter.weight.device)
-
-    def forward(self, h, masks=None):
-        """Embeddings (B, N, d) → logits (B, K); dropout only where masks are given."""
-        x, start = F.relu(self.filter(h).squeeze(-1)), 0  # (B, N)
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-            if masks is not None:
-                x = x * masks[:, start : start + layer.out_features]
-            start += layer.out_features
-        return self.layers[-1](x)
 
 
 class CNNHead:
@@ -124,6 +64,13 @@ class CNNHead:
         Cells per forward pass: memory only, the result is the same up to round-off.
     memory_gb
         What the outputs of the unchanging blocks may take; above it they are computed each epoch.
+    state
+        A file in which the training keeps where it stands: killed at any moment and called again
+        with the same cells and settings, `fit` goes on from there and ends with the same numbers.
+        What another training left there is replaced.  Remove the file once the predictions are
+        stored; until then `fit` returns at once.  None keeps nothing.
+    save_every
+        Steps after which `state` is written, beside the end of each epoch.
 
     Attributes
     ----------
@@ -158,6 +105,8 @@ class CNNHead:
         block: int = -2,
         micro_batch: int = 16,
         memory_gb: float = 1.0,
+        state: str | Path | None = None,
+        save_every: int = 50,
     ):
         depth = len(model.blocks)
         self.block = 0 if depth == 1 else block + depth * (block < 0)
@@ -172,6 +121,7 @@ class CNNHead:
         self.genes, self.epochs, self.patience = genes, epochs, patience
         self.step_cells, self.micro_batch, self.memory_gb = batch_size * accumulation, micro_batch, memory_gb
         self.val_fraction, self.dropout = val_fraction, dropout
+        self.state, self.save_every = state, save_every
         self.schedule = dict(
             maximum=learning_rate,
             minimum=min(minimum, learning_rate),
@@ -190,8 +140,7 @@ class CNNHead:
         self.classes_ = order
         self._build()
         inputs, targets = self._inputs(cells), torch.from_numpy(codes)
-        train, val = self._split(targets)
-        self._train(inputs, targets, train, val)
+        self._train(inputs, targets, self._fingerprint(cells, targets))
         return self
 
     def predict_proba(self, cells: ad.AnnData) -> np.ndarray:
@@ -229,13 +178,16 @@ class CNNHead:
         parts = (self.encoder_.blocks[self.block], self.encoder_.norm, self.head_)
         return [p for part in parts for p in part.parameters()]
 
+    def _tokens(self, cells):
+        """Tokens of the cells and the extra one, (n, G + 1)."""
+        check_vocabulary(self.encoder_, cells.var_names)
+        n_bins = self.encoder_.config.n_bins
+        return F.pad(torch.from_numpy(tokenize(cells, n_bins=n_bins)), (0, 1), value=eos_id(n_bins))
+
     def _inputs(self, cells):
         """Tokens (n, G + 1) or, where they fit in memory, the output of the unchanging blocks."""
-        check_vocabulary(self.encoder_, cells.var_names)
-        config = self.encoder_.config
-        tokens = torch.from_numpy(tokenize(cells, n_bins=config.n_bins))
-        tokens = F.pad(tokens, (0, 1), value=eos_id(config.n_bins))
-        if tokens.numel() * config.dim * 4 > self.memory_gb * 1e9:
+        tokens = self._tokens(cells)
+        if tokens.numel() * self.encoder_.config.dim * 4 > self.memory_gb * 1e9:
             return tokens
         with torch.no_grad():
             return torch.cat([self._below(part) for part in tokens.split(self.micro_batch)])
@@ -272,38 +224,55 @@ class CNNHead:
         train, val = torch.cat(train), torch.cat(val)
         return train, val if len(val) else train
 
-    def _train(self, inputs, codes, train, val):
-        parameters, best, waited, self.history_ = self._trained(), None, 0, []
-        optimizer = torch.optim.Adam(parameters)
-        for epoch in range(self.epochs):
-            rate = cosine_restarts(epoch, **self.schedule)
-            optimizer.param_groups[0]["lr"] = rate
-            loss = self._epoch(optimizer, inputs, codes, train, epoch)
-            logits = self._logits(inputs, val)
-            accuracy = float((logits.argmax(1) == codes[val]).double().mean())
-            val_loss = float(F.cross_entropy(logits, codes[val]))
-            row = {"epoch": epoch, "learning_rate": rate, "train_loss": loss}
-            self.history_.append(row | {"val_accuracy": accuracy, "val_loss": val_loss})
-            waited = 0 if best is None or accuracy > best[0] else waited + 1
-            if best is None or (accuracy, -val_loss) > best[:2]:
-                best = (accuracy, -val_loss, [p.detach().clone() for p in parameters])
-            if waited >= self.patience:
-                break
-        with torch.no_grad():
-            for parameter, value in zip(parameters, best[2], strict=True):
-                parameter.copy_(value)
+    def _fingerprint(self, cells, codes) -> str:
+        """Hash of all that the result depends on; empty where no state is kept."""
+        if self.state is None:
+            return ""
+        settings = (
+            self.seed, self.epochs, self.patience, self.step_cells, self.micro_batch, self.memory_gb,
+            self.val_fraction, self.dropout, self.block, self.schedule, torch.get_num_threads(),
+        )  # fmt: skip
+        tensors = [*self.encoder_.state_dict().values(), self.positions_, codes, self._tokens(cells)]
+        where = str(self.positions_.device)
+        code = code_digest("cnn", "convolution", "fine_tuning", "model", "tokens")
+        return hash_of([settings, digest_of(tensors), list(map(str, self.classes_)), where, code])
 
-    def _epoch(self, optimizer, inputs, codes, train, epoch: int) -> float:
-        """One pass over the training cells in seeded order; returns the mean loss."""
-        generator, total = seeded_generator(self.seed, 2, epoch), 0.0
-        order = train[torch.randperm(len(train), generator=generator)]
-        for step in order.split(self.step_cells):
+    def _train(self, inputs, codes, fingerprint: str):
+        train, val = self._split(codes)
+        parameters = self._trained()
+        best = [p.detach().clone() for p in parameters]
+        optimizer = torch.optim.Adam(parameters)
+        at = load_standing(self.state, fingerprint, parameters, best, optimizer)
+        while not at.finished:
+            rate = cosine_restarts(at.epoch, **self.schedule)
+            optimizer.param_groups[0]["lr"] = rate
+            for step in self._epoch(optimizer, inputs, codes, train, at):
+                if step % self.save_every == 0:
+                    save_standing(self.state, at, parameters, best, optimizer)
+            logits = self._logits(inputs, val)
+            row = {"epoch": at.epoch, "learning_rate": rate, "train_loss": at.loss / len(train)}
+            row["val_accuracy"] = float((logits.argmax(1) == codes[val]).double().mean())
+            row["val_loss"] = float(F.cross_entropy(logits, codes[val]))
+            if at.end_epoch(row, epochs=self.epochs, patience=self.patience):
+                best = [p.detach().clone() for p in parameters]
+            save_standing(self.state, at, parameters, best, optimizer)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, best, strict=True):
+                parameter.copy_(value)
+        self.history_ = at.history
+
+    def _epoch(self, optimizer, inputs, codes, train, at: Standing):
+        """The steps of an epoch that are still to do, in seeded order; yields after each."""
+        shuffled = torch.randperm(len(train), generator=seeded_generator(self.seed, 2, at.epoch))
+        for step in train[shuffled].split(self.step_cells)[at.step :]:
             optimizer.zero_grad()
+            generator = seeded_generator(self.seed, 3, at.epoch, at.step)
             masks = self.head_.masks(len(step), generator=generator).split(self.micro_batch)
             for rows, mask in zip(step.split(self.micro_batch), masks, strict=True):
                 logits = self._forward(inputs[rows], mask)
                 loss = F.cross_entropy(logits, codes[rows].to(logits.device), reduction="sum")
                 (loss / len(step)).backward()
-                total += float(loss.detach())
+                at.loss += float(loss.detach())
             optimizer.step()
-        return total / len(train)
+            at.step += 1
+            yield at.step

@@ -179,13 +179,18 @@ class Battery:
         params = self.params(configuration)
         key = score_key(params)
         path = self.workspace.scores_dir(self.experiment.tissue) / f"{key}.parquet"
-        return stored(path, lambda: self._fit(configuration, split, params | {"key": key}))
+        state = path.with_suffix(".state.safetensors")  # where a long fit goes on after a kill
+        found = stored(path, lambda: self._fit(configuration, split, params | {"key": key}, state))
+        state.unlink(missing_ok=True)
+        return found
 
-    def _fit(self, configuration: Configuration, split: Split, params: dict) -> tuple[pd.DataFrame, dict]:
+    def _fit(
+        self, configuration: Configuration, split: Split, params: dict, state: Path | None = None
+    ) -> tuple[pd.DataFrame, dict]:
         train = self.train_names(configuration, split)
         tuned = self._tuned_on_raw(configuration, split)
         with measured() as cost:
-            probabilities, found = self._predict(configuration, train, split.test, tuned)
+            probabilities, found = self._predict(configuration, train, split.test, tuned, state)
         table = score_table(self.experiment, split.test, probabilities)
         facts = {"params": params, "n_train_cells": len(train), "versions": versions(), **found, **cost}
         return table, facts
@@ -198,7 +203,7 @@ class Battery:
         return facts["best_settings"]
 
     def _predict(
-        self, configuration: Configuration, train: pd.Index, test: pd.Index, tuned: dict
+        self, configuration: Configuration, train: pd.Index, test: pd.Index, tuned: dict, state: Path | None
     ) -> tuple[np.ndarray, dict]:
         """Fit on `train`, return probabilities (n_test, n_classes) in label order, and facts."""
         cells, name = self.experiment.cells, configuration.representation
@@ -208,7 +213,8 @@ class Battery:
         same |= self.head_settings(configuration)
         if kind == "CNN":
             memory, shown = self.settings.memory_gb, self.plain_features.encoder_cells
-            head = CNNHead(self.models[prefix], memory_gb=memory, genes=self.plain_features.genes, **same)
+            genes = self.plain_features.genes
+            head = CNNHead(self.models[prefix], memory_gb=memory, genes=genes, state=state, **same)
             head.fit(shown[train], y)
             return head.predict_proba(shown[test]), {"history": head.history_}
         features = self.features if configuration.needs_encoder else self.plain_features

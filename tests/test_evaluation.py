@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from evaluation_world import DROUGHT, GENES, OTHER, TASKS, make_cells, make_workspace
 from sklearn.linear_model import LogisticRegression
 
@@ -45,9 +46,9 @@ def done(tmp_path_factory):
 def count_fits(monkeypatch) -> list:
     fits, original = [], fitting.Battery._fit
 
-    def counted(self, configuration, split, params):
+    def counted(self, configuration, split, *rest):
         fits.append(configuration)
-        return original(self, configuration, split, params)
+        return original(self, configuration, split, *rest)
 
     monkeypatch.setattr(fitting.Battery, "_fit", counted)
     return fits
@@ -204,6 +205,62 @@ def test_every_representation_and_head_has_its_row(tmp_path):
     fits = read_scores(world.scores_dir("leaf") / f"{cnn['key'].item()}.parquet")[1]
     assert len(fits["history"]) == 1
     assert json.loads(json.dumps(fits))["params"]["checkpoint"]
+
+
+def test_every_control_goes_with_every_head_in_any_grid(tmp_path):
+    plain = ["binned", "hvg_pca", "depth", "cell_type"]
+    encoded = [f"{e}:{r}" for e in ("untrained", "shuffled") for r in ("CLS", "WM", "PCA_2", "ENS")]
+    world = make_workspace(
+        tmp_path, n_train=["all"], heads=["LR", "XGB", "MLP", "CNN"],
+        settings={"xgb_trees": 2, "mlp_epochs": 1, "mlp_hidden": 4, "cnn_epochs": 1, "ens_members": 2},
+    )  # fmt: skip
+    give_encoder(world)
+    asked = {"representations": [*plain, *encoded, "untrained:CNN"], "controls": ["shuffled:CNN"]}
+    results = evaluate_task(world, "leaf", TASKS[1], **asked, extra=False, strict=True)
+    pairs = set(zip(results["representation"], results["head"]))
+    assert pairs == {(r, h) for r in plain + encoded for h in ("LR", "XGB", "MLP")} | {
+        ("untrained:CNN", "CNN"), ("shuffled:CNN", "CNN"),
+    }  # fmt: skip
+    assert (results["reason"] == "").all() and results["auroc"].between(0, 1).all()
+
+
+def test_hvg_pca_is_as_wide_as_the_embedding(world):
+    dim = world.profile.model.dim
+    model = ScAraFM(ModelConfig(dim=dim, depth=1, heads=2, dim_head=4), GENES)
+    save_checkpoint(model, world.checkpoint_dir("leaf"))
+    battery = fitting.Battery(world, load_experiment(world, "leaf", TASKS[1]), tuning="none", vote="majority")
+    names = battery.experiment.cells.obs_names[:60]
+    plain = battery.plain_features.matrix("hvg_pca", fit=names, names=names)
+    assert plain.shape == battery.features.matrix("CLS", fit=names, names=names).shape == (60, dim)
+
+
+def test_a_cnn_that_is_killed_goes_on_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    step, asked = torch.optim.Adam.step, {"representations": ["CNN"], "heads": ["CNN"], "n_train": ["all"]}
+    steps = []
+
+    def dying(self):
+        steps.append(1)
+        if len(steps) == 20:
+            raise KeyboardInterrupt
+        return step(self)
+
+    def probabilities(folder):
+        world = make_workspace(folder, settings={"cnn_epochs": 4})
+        give_encoder(world)
+        rows = evaluate_task(world, "leaf", TASKS[1], controls=[], extra=False, **asked)
+        assert [p.suffix for p in world.scores_dir("leaf").iterdir()] == [".parquet"]
+        return read_scores(world.scores_dir("leaf") / f"{rows['key'].item()}.parquet")
+
+    expected, facts = probabilities(tmp_path / "whole")
+    monkeypatch.setattr(torch.optim.Adam, "step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        probabilities(tmp_path / "killed")
+    assert [p.name.endswith(".state.safetensors") for p in (tmp_path / "killed/scores/leaf").iterdir()] == [True]
+    found, resumed = probabilities(tmp_path / "killed")
+    pd.testing.assert_frame_equal(found, expected)
+    assert resumed["history"] == facts["history"]
+    per_epoch = len(facts["history"]) and -(-facts["n_train_cells"] * 9 // 10 // 16)
+    assert len(steps) < 19 + 4 * per_epoch  # not from the beginning
 
 
 def test_tuned_ensembles_take_the_settings_that_raw_values_chose(world):
