@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 FIDELITIES = {
     "paper": (),
     "matched": (),
-    "released": ("labels", "train_90"),
+    "released": ("labels", "train_90", "global_seed"),
     "released:labels": ("labels",),
     "released:train_90": ("train_90",),
+    "released:global_seed": ("global_seed",),
     "balanced_test": ("balanced_test",),
 }
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Column of the class of each cell, and the columns every table of scores has.
 CLASS = "class"
 KEPT = ("condition", "genotype", "replicate", "sample", "cell_type", "total_counts", "n_genes")
+#: The seed by which the released code balances classes, whatever seed its split is given.
+GLOBAL_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def make_split(
     """
     obs, protocol = experiment.cells.obs, protocol or experiment.task.protocol
     switches = FIDELITIES[experiment.fidelity]
+    if "global_seed" in switches:  # balanced once for all seeds; balancing again keeps every cell
+        obs = _balanced_once(obs)
     same = {"label_key": CLASS, "seed": seed, "max_test": max_test}
     if experiment.fidelity == "matched":
         split = _matched_split(experiment, protocol, held_out or experiment.held_out[0], same)
@@ -134,6 +138,13 @@ def split_or_reason(experiment: Experiment, configuration: Configuration, *, max
         )
     except InputError as error:
         return str(error)
+
+
+def _balanced_once(obs: pd.DataFrame) -> pd.DataFrame:
+    """Equal classes in each data set, the same cells for every seed of a split."""
+    parts = [part for _, part in obs.groupby("dataset", sort=False)]
+    names = [name for p in parts for name in balance_classes(p, label_key=CLASS, seed=GLOBAL_SEED)]
+    return obs.loc[obs.index.isin(names)]
 
 
 def _matched_split(experiment: Experiment, protocol: str, held_out: tuple[str, ...], same: dict) -> Split:

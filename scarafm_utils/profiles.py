@@ -151,7 +151,7 @@ class Extra(Strict):
     n_train: Annotated[list[TrainSize], Unique] = Field(default=["all"])
     hold_out_all: bool = False
     null_contrasts: bool = False
-    fidelity: Annotated[list[Literal["paper", "released"]], Unique] = Field(default=[])
+    fidelity: Annotated[list[Literal["paper", "released", "balanced_test"]], Unique] = Field(default=[])
 
 
 class Evaluation(Strict):

@@ -1,0 +1,100 @@
+"""The audit: losses, switches and bars by hand; the encoder's rules move what they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from evaluation_world import DROUGHT, make_cells
+
+from scarafm_utils.audit import (
+    bar_widths,
+    encoder_switches,
+    metric_losses,
+    recentred_accuracy,
+    released_first_replicate,
+    replicate_effect,
+    switch_effects,
+)
+from scarafm_utils.errors import InputError
+from scarafm_utils.measures import metrics
+from scarafm_utils.model import ModelConfig, ScAraFM
+
+
+def row(**values) -> dict:
+    base = {
+        "task": "random:X", "label": "stress", "protocol": "random", "representation": "raw", "head": "LR",
+        "n_train": "all", "seed": 0, "held_out": None, "fidelity": "paper", "auroc": 0.9, "auroc_hard": 0.8,
+    }  # fmt: skip
+    return base | values
+
+
+def test_losses_weigh_tasks_alike():
+    results = pd.DataFrame([row(), row(seed=1), row(task="random:Y", auroc_hard=0.5), row(fidelity="released")])
+    table = metric_losses(results)
+    assert table.loc["random", "loss"] == pytest.approx(25)
+    assert table.loc["random", ["n_tasks", "n_rows", "least", "most"]].tolist() == pytest.approx([2, 3, 10, 40])
+
+
+def test_a_switch_is_compared_with_the_paper_row_that_shares_everything_else():
+    results = pd.DataFrame(
+        [
+            row(), row(seed=1, auroc=0.7), row(task="replicate:X", held_out="rep1", auroc=0.6),
+            row(fidelity="released:labels", auroc=0.85), row(fidelity="released:labels", seed=1, auroc=0.75),
+            row(fidelity="released:labels", task="replicate:X", held_out="rep1", auroc=0.5),
+            row(fidelity="released:labels", seed=7, auroc=0.1), row(fidelity="matched", auroc=0.1),
+        ]
+    )  # fmt: skip
+    table = switch_effects(results)
+    assert list(table.index) == ["released:labels"]
+    assert table.loc["released:labels", ["n_pairs", "n_tasks"]].tolist() == [3, 2]
+    assert table.loc["released:labels", "change"] == pytest.approx(-5)
+    assert table.loc["released:labels", ["least", "most"]].tolist() == pytest.approx([-10, 0])
+
+
+def scores(truth: list[int], score: list[float]) -> pd.DataFrame:
+    table = pd.DataFrame({"y_true": np.where(truth, "b", "a"), "score:b": score})
+    return table.assign(**{"score:a": 1 - table["score:b"]})[["y_true", "score:a", "score:b"]]
+
+
+def test_a_moved_threshold_costs_hard_labels_everything_and_the_recentred_nothing():
+    shifted = scores([0, 0, 1, 1], [0.6, 0.7, 0.8, 0.9])
+    assert metrics(shifted).loc[0, ["auroc", "auroc_hard"]].tolist() == [1.0, 0.5]
+    assert recentred_accuracy(shifted) == 1.0
+    assert recentred_accuracy(scores([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4])) == 0.5
+    three = shifted.assign(**{"score:c": 0.0})
+    with pytest.raises(InputError, match="two classes"):
+        recentred_accuracy(three)
+
+
+def test_ten_resamples_are_narrower_and_a_tenth_of_the_cells_is_three_times_as_wide():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 500)
+    widths = bar_widths(scores(truth.tolist(), (rng.normal(size=1000) + truth).tolist()), seed=1)
+    assert widths["ten"] < widths["book"]
+    assert widths["tenth"] / widths["ten"] == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_the_released_code_takes_the_replicate_of_the_first_cell_of_the_first_class():
+    obs = pd.DataFrame({"class": ["stress", "control", "control"], "replicate": ["rep1", "rep2", "rep1"]})
+    assert released_first_replicate(obs, class_key="class", replicate_key="replicate") == "rep2"
+    results = pd.DataFrame(
+        [row(task="t", protocol="replicate", held_out=r, auroc=a) for r, a in (("rep1", 0.8), ("rep2", 0.6))]
+    )
+    table = replicate_effect(results, {"t": ("rep1", "rep2"), "absent": ("a", "b")})
+    assert table.loc["t", ["auroc here", "auroc released", "range over replicates"]].tolist() == pytest.approx(
+        [0.8, 0.6, 20]
+    )
+
+
+def test_the_rules_of_the_released_encoder_move_embeddings_and_leave_the_model_alone():
+    cells = make_cells(DROUGHT, replicates=1, per_library=10, seed=0)
+    torch.manual_seed(0)
+    model = ScAraFM(ModelConfig(dim=8, depth=1, heads=2, dim_head=4), list(cells.var_names))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    table = encoder_switches(model, cells, seed=0, n_cells=8)
+    assert (table[["tokens", "cls"]] > 0).all(axis=None)
+    assert table["genes_missing"].tolist() == [0.1, 0.0]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert table.equals(encoder_switches(model, cells, seed=0, n_cells=8))
