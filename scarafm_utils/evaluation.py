@@ -7,8 +7,9 @@ The column `fidelity` says by which rules a row was made:
 
 - ``paper``: the paper's text with correct arithmetic.
 - ``released``: the released code where it differs from the text, all switches at once.
-- ``released:labels``, ``released:train_90``: one of these switches alone (classes by condition and
-  genotype in alphabetical order; a tenth of the training cells set aside).
+- ``released:labels``, ``released:train_90``, ``released:global_seed``: one of these switches alone
+  (classes by condition and genotype in alphabetical order; a tenth of the training cells set aside;
+  classes balanced once, whatever the seed of the split).
 - ``balanced_test``: as ``paper``, with equally many test cells of each class.
 - ``matched``: no difference of the released code, but a fair comparison of two protocols.  Its rows
   come from a task ``replicate:X`` and keep that `task`, while `protocol` is ``random`` in one half of

@@ -17,7 +17,8 @@ from .errors import InputError
 from .experiment import CLASS, Experiment
 from .fitting import Battery
 from .measures import metrics
-from .splits import Split, balance_classes, random_split, replicate_split
+from .probes import matched_types
+from .splits import Split, random_split, replicate_split
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _permuted_rows(battery: Battery, experiment: Experiment, seed: int, max_test
         size, truth = len(sides[0]), frozenset(map(frozenset, sides))
     if len(experiment.classes) != 2 or size < 2 or len(libraries) - size < 2:
         return
-    for two in _chosen(partitions(libraries, size), seed):
+    for two in some(partitions(libraries, size), MAX_PARTITIONS, seed=seed):
         names = {name: side for side, libraries in zip("AB", two) for name in libraries}
         null = _relabelled(experiment, names, "permuted", seed=seed)
         is_true = truth == frozenset(map(frozenset, two))
@@ -97,13 +98,14 @@ def _permuted_rows(battery: Battery, experiment: Experiment, seed: int, max_test
             yield _row(battery, null, "permuted", two, is_true, held_out, seed, max_test)
 
 
-def _chosen(all_of_them: list, seed: int) -> list:
+def some(everything: list, at_most: int, *, seed: int) -> list:
+    """The whole list, or a seeded choice of `at_most` in the old order."""
     import numpy as np
 
-    if len(all_of_them) <= MAX_PARTITIONS:
-        return all_of_them
+    if len(everything) <= at_most:
+        return everything
     rng = np.random.default_rng(seed)
-    return [all_of_them[i] for i in sorted(rng.choice(len(all_of_them), MAX_PARTITIONS, replace=False))]
+    return [everything[i] for i in sorted(rng.choice(len(everything), at_most, replace=False))]
 
 
 def _owners(obs: pd.DataFrame) -> dict[str, str] | None:
@@ -129,20 +131,13 @@ def _relabelled(
     obs = experiment.cells.obs
     inside = obs["sample"].astype(str).isin(names)
     made = obs[inside].assign(**{CLASS: obs.loc[inside, "sample"].astype(str).map(names)})
-    if match and "cell_type" in made and made["cell_type"].notna().all():
-        made = made.loc[_matched_cells(made, seed)]
+    if match:
+        made = made.loc[matched_types(made, seed=seed)]
     cells = experiment.cells[made.index].copy()
     cells.obs = made
     words = "|".join(f"{library}={name}" for library, name in names.items())
     classes = tuple(dict.fromkeys(names.values()))
     return replace(experiment, cells=cells, classes=classes, label=f"{experiment.label}:{contrast}:{words}")
-
-
-def _matched_cells(obs: pd.DataFrame, seed: int) -> pd.Index:
-    """Equally many cells of each type from both libraries; types of one library only are left out."""
-    groups = [part for _, part in obs.groupby("cell_type", observed=True) if part[CLASS].nunique() == 2]
-    chosen = [name for part in groups for name in balance_classes(part, label_key=CLASS, seed=seed)]
-    return obs.index[obs.index.isin(chosen)]
 
 
 def _split(experiment: Experiment, held_out: tuple[str, ...], seed: int, max_test: int) -> Split:

@@ -13,7 +13,7 @@ from .errors import InputError
 from .experiment import CLASS
 from .features import measured_everywhere
 from .normalization import as_csr
-from .nulls import partitions
+from .nulls import partitions, some
 from .probes import fit_lr
 from .splits import Split, random_split, replicate_split
 
@@ -175,21 +175,11 @@ def planted_ladder(
     name = str(adata.uns.get("dataset", ""))
     rows = []
     for size in log_fold_changes:
-        for two in some(partitions(libraries, len(libraries) // 2), max_partitions, seed):
+        for two in some(partitions(libraries, len(libraries) // 2), max_partitions, seed=seed):
             cells = plant_stress(adata, two[1], log_fold_change=size, seed=seed)
             said = {"dataset": name, "log_fold_change": size, "groups": " | ".join("+".join(s) for s in two)}
             rows += [said | row for row in _rows(cells, two, seed, max_test)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def some(everything: list, at_most: int, seed: int) -> list:
-    """The whole list, or a seeded choice of `at_most` in the old order."""
-    import numpy as np
-
-    if len(everything) <= at_most:
-        return everything
-    rng = np.random.default_rng(seed)
-    return [everything[i] for i in sorted(rng.choice(len(everything), at_most, replace=False))]
 
 
 def _rows(cells: ad.AnnData, two: tuple, seed: int, max_test: int) -> Iterator[dict]:

@@ -94,15 +94,13 @@ def compute_real_numbers(
 
 def write_real_numbers(data_dir: str | Path, folder: str | Path, *, date: str, command: str) -> Path:
     """Compute all panels and write the table and its description beside it."""
-    table = compute_real_numbers(data_dir, folder)
     path = fetch(open_workspace(PROFILE).manifest[DATASET], source="local", data_dir=data_dir)
-    write_json(
-        TABLE.with_suffix(".json"),
-        {
-            "dataset": DATASET, "file": path.name, "sha256": sha256_file(path), "date": date, "command": command,
-            "cells": _cells(Path(folder)), "code": code_behind("real_numbers"), "versions": versions(),
-        },
-    )  # fmt: skip
+    facts = {
+        "dataset": DATASET, "file": path.name, "sha256": sha256_file(path), "date": date, "command": command,
+        "code": code_behind("real_numbers"), "versions": versions(),
+    }  # fmt: skip
+    table = compute_real_numbers(data_dir, folder)
+    write_json(TABLE.with_suffix(".json"), facts | {"cells": _cells(Path(folder))})
     return write_csv(TABLE, table.round(5))
 
 

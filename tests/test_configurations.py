@@ -63,7 +63,7 @@ def test_extra_rows_are_raw_and_lr_on_all_cells():
     matched = [c for c in grid if c.fidelity == "matched"]
     assert {c.protocol for c in matched} == {"random", "replicate"} and len(matched) == 8
     assert {c.fidelity for c in grid} == {
-        "paper", "matched", "released", "released:labels", "released:train_90",
+        "paper", "matched", "released", "released:labels", "released:train_90", "released:global_seed",
     }  # fmt: skip
     assert {c.fidelity for c in plan_extra(request, OWN.extra, protocol="cross", units=[()])} >= {"released"}
 

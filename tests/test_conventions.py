@@ -29,7 +29,8 @@ tokens gene2vec model checkpoints masked progress pretraining
 embeddings plain_features features representations
 splits
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
-scores measures paired variance configurations result_tables experiment fitting nulls evaluation
+scores measures paired variance configurations result_tables experiment fitting probes nulls planted evaluation
+audit rigor real_numbers
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
 tables

@@ -89,6 +89,21 @@ def test_released_training_leaves_a_tenth_out_and_keeps_the_test_set(world):
     assert set(released.train) < set(paper.train)
 
 
+@pytest.mark.parametrize("task", [f"random:{DROUGHT}", f"cross:{DROUGHT}:{OTHER}"])
+def test_released_balancing_draws_the_same_pool_for_every_seed(tmp_path, task):
+    world = make_workspace(tmp_path)
+    path = world.processed_path("leaf", DROUGHT)
+    ad.read_h5ad(path)[10:].copy().write_h5ad(path)  # ten control cells fewer: balancing has a choice
+    pools = {
+        fidelity: [set(s.train) | (set(s.test) if "random" in task else set()) for s in splits]
+        for fidelity in ("paper", "released:global_seed")
+        for splits in [[make_split(load(world, task, fidelity=fidelity), seed=seed) for seed in (0, 1)]]
+    }
+    assert pools["paper"][0] != pools["paper"][1]
+    assert pools["released:global_seed"][0] == pools["released:global_seed"][1]
+    assert len(pools["released:global_seed"][1]) == len(pools["paper"][1])
+
+
 def test_a_balanced_test_set_has_equal_classes(tmp_path):
     world = make_workspace(tmp_path)
 

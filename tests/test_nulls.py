@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
 from evaluation_world import DROUGHT, make_cells, make_workspace
 
-from scarafm_utils.experiment import CLASS, load_experiment
+from scarafm_utils.experiment import load_experiment
 from scarafm_utils.fitting import Battery
-from scarafm_utils.nulls import COLUMNS, _matched_cells, null_contrasts, partitions
+from scarafm_utils.nulls import COLUMNS, null_contrasts, partitions
 
 
 @pytest.mark.parametrize(("n", "size", "expected"), [(4, 2, 3), (6, 3, 10), (5, 2, 10), (2, 1, 1)])
@@ -50,13 +48,3 @@ def test_libraries_are_told_apart_and_a_made_up_condition_does_not_transfer(tmp_
 
 def test_one_library_per_class_has_no_contrast(tmp_path):
     assert null_contrasts(battery(tmp_path, 1), seed=0).empty
-
-
-def test_cell_types_are_matched_between_libraries():
-    obs = pd.DataFrame({CLASS: ["a"] * 6 + ["b"] * 4, "cell_type": list("xxxxyz") + list("xyyy")})
-    obs.index = [f"c{i}" for i in range(10)]
-    kept = obs.loc[_matched_cells(obs, 0)]
-    assert kept.groupby(["cell_type", CLASS]).size().to_dict() == {
-        ("x", "a"): 1, ("x", "b"): 1, ("y", "a"): 1, ("y", "b"): 1,
-    }  # fmt: skip
-    assert np.isin(kept.index, obs.index).all()
