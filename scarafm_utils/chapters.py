@@ -61,6 +61,7 @@ CHAPTERS = {
         Chapter("leaf_results", "03_leaf_results.md", unit="task", tissue="leaf"),
         Chapter("root_results", "04_root_results.md", unit="task", tissue="root"),
         Chapter("scaling_curves", "05_scaling_curves.md"),
+        Chapter("claims", "06_claims.md"),
     ]
 }
 
@@ -71,6 +72,7 @@ CHOICES = {
     "heads": tuple(HEADS),
     "tuning": ("none", "cv", "group_cv"),
     "vote": ("majority", "mean"),
+    "metric": ("auroc", "auroc_hard"),
     "fidelity": tuple(f for f in FIDELITIES if f != "matched"),  # matched rows come in pairs, as extras
 }
 

@@ -2,14 +2,15 @@
 
 Differences are in points of AUROC (hundredths) between rows that share everything else.
 On simulated cells there is no verdict on a claim, only whether the simulated world does what
-it was designed to do.  On real cells a claim is supported when at least three independent
-data sets agree in sign; everything else cannot be told.
+it was designed to do.  On real cells a claim is supported when at least three independent data
+sets agree with it and none does not, and contradicted when at least three do not and none does;
+everything else cannot be told.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
 
 from .contrasts import (
     GENE_IDENTITY,
@@ -25,6 +26,7 @@ from .contrasts import (
     leave_one_out,
     mean_of,
     of_the_paper,
+    order_p,
     rows_of,
     wide,
 )
@@ -36,14 +38,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DESIGNED, NOT_AS_DESIGNED, NOT_DESIGNED = "behaves as designed", "does not", "not designed for"
-MISSING, SUPPORTED, CANNOT_TELL = "cannot tell (missing results)", "supported", "cannot tell"
+SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell"
+MISSING = "not measured in this profile"
+
+#: Share of orders by chance above which the correlation of the last claim gets no verdict.
+MAX_P = 0.05
+
+
+class Unit(NamedTuple):
+    """What is counted: the data set that counts as independent, the unit's name and its value."""
+
+    dataset: str
+    unit: str
+    value: float
 
 
 @dataclass(frozen=True)
 class Claim:
     """One claim of the paper and what the results at hand say about it.
 
-    `estimate` is NaN where results are missing; `unit` is what is counted by `n_units`.
+    `estimate` is the mean over data sets of the means of their units, NaN where results are missing;
+    `unit` is what is counted by `n_units`, and `units` holds every one.
     """
 
     name: str
@@ -56,6 +71,7 @@ class Claim:
     n_datasets: int
     verdict: str
     detail: str
+    units: tuple[Unit, ...]
 
 
 def assess_claims(
@@ -86,10 +102,31 @@ def assess_claims(
 
 
 def claims_table(claims: list[Claim]) -> pd.DataFrame:
-    """One row per claim, columns as the fields of `Claim`."""
+    """One row per claim, columns as the fields of `Claim` but `units`."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(claim) for claim in claims])
+    columns = [field.name for field in fields(Claim) if field.name != "units"]
+    return pd.DataFrame([{name: getattr(claim, name) for name in columns} for claim in claims])
+
+
+def units_table(claims: list[Claim]) -> pd.DataFrame:
+    """One row per unit of each claim: `claim`, `dataset`, `unit`, `value` and its `scale`."""
+    import pandas as pd
+
+    rows = [(claim.name, *unit, STATEMENTS[claim.name].scale) for claim in claims for unit in claim.units]
+    return pd.DataFrame(rows, columns=["claim", *Unit._fields, "scale"])
+
+
+def spell_out(claim: Claim) -> str:
+    """A claim's result in one line, for prose: estimate, what is behind it, and the verdict."""
+    if not claim.units:
+        return claim.verdict
+    scale, values = STATEMENTS[claim.name].scale, [unit.value for unit in claim.units]
+    digits = 1 if scale.startswith("points") else 2
+    counts = {"data set": claim.n_datasets, "unit": claim.n_units}
+    sets, units = (f"{n} {word}{'s' * (n > 1)}" for word, n in counts.items())
+    span = f" from {min(values):.{digits}f} to {max(values):.{digits}f}" if claim.n_units > 1 else ""
+    return f"{claim.estimate:.{digits}f} {scale} ({sets}; {units}{span}): {claim.verdict}"
 
 
 def random_overestimates(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:
@@ -182,7 +219,8 @@ def harder_root_tasks_gain_more(results: pd.DataFrame, *, simulated: bool, **rea
     ends = curve_ends(rows)
     units = leave_one_out(ends)
     said = "; ".join(f"{r.Index}: {r.first:.2f} to {r.last:.2f}" for r in ends.itertuples())
-    return _conclude(says, units, simulated, said)
+    chance = order_p(ends)
+    return _conclude(says, units, simulated, f"{said}; by chance p = {chance:.2g}", telling=chance <= MAX_P)
 
 
 CLAIMS = (
@@ -202,11 +240,14 @@ def _share(units: pd.DataFrame, condition: Callable[[float], bool]) -> str:
     return f"{sum(map(condition, units['value']))} of {len(units)}"
 
 
-def _conclude(says: Statement, units: pd.DataFrame, simulated: bool, said: str = "") -> Claim:
-    """Turn values per unit into a claim: mean, counts, verdict."""
+def _conclude(
+    says: Statement, units: pd.DataFrame, simulated: bool, said: str = "", *, telling: bool = True
+) -> Claim:
+    """Turn values per unit into a claim; no verdict but "cannot tell" unless the results are `telling`."""
     means = units.groupby("dataset")["value"].mean() if len(units) else units["value"]
     agree = int(sum(map(says.agrees, means)))
-    estimate = float(units["value"].mean()) if len(units) else float("nan")
+    estimate = float(means.mean()) if len(units) else float("nan")
+    verdict = _designed(says, estimate) if simulated else _verdict(len(means), agree, telling)
     return Claim(
         name=says.name,
         quote=says.quote,
@@ -216,19 +257,24 @@ def _conclude(says: Statement, units: pd.DataFrame, simulated: bool, said: str =
         unit=says.unit,
         n_units=len(units),
         n_datasets=len(means),
-        verdict=_verdict(says, estimate, len(means), agree, simulated),
+        verdict=verdict if len(units) else MISSING,
         detail=_detail(says, units, len(means), agree, simulated, said),
+        units=tuple(Unit(*row) for row in units[list(Unit._fields)].itertuples(index=False)),
     )
 
 
-def _verdict(says: Statement, estimate: float, n_datasets: int, agree: int, simulated: bool) -> str:
-    if simulated and says.designed is None:
+def _designed(says: Statement, estimate: float) -> str:
+    """What may be said of simulated cells: whether they do what they were made for."""
+    if says.designed is None:
         return NOT_DESIGNED
-    if n_datasets == 0:
-        return MISSING
-    if simulated:
-        return DESIGNED if says.designed(estimate) else NOT_AS_DESIGNED
-    return SUPPORTED if agree == n_datasets >= MIN_DATASETS else CANNOT_TELL
+    return DESIGNED if says.designed(estimate) else NOT_AS_DESIGNED
+
+
+def _verdict(n_datasets: int, agree: int, telling: bool) -> str:
+    """What may be said of real cells."""
+    if n_datasets < MIN_DATASETS or agree not in (0, n_datasets) or not telling:
+        return CANNOT_TELL
+    return SUPPORTED if agree else CONTRADICTED
 
 
 def _detail(

@@ -106,3 +106,20 @@ def leave_one_out(ends: pd.DataFrame) -> pd.DataFrame:
         value = np.corrcoef(gain.drop(name), difficulty.drop(name))[0, 1]
         units.append({"dataset": name, "unit": name, "value": value})
     return pd.DataFrame(units, columns=["dataset", "unit", "value"]).dropna()
+
+
+def order_p(ends: pd.DataFrame) -> float:
+    """Share of the orders of the data sets in which gain and difficulty correlate as strongly, or more.
+
+    Two-sided and exact; 1 where there are too few data sets for `leave_one_out`.
+    """
+    from itertools import permutations
+
+    import numpy as np
+
+    if len(ends) <= MIN_DATASETS:
+        return 1.0
+    gain, difficulty = (ends["last"] - ends["first"]).to_numpy(), -(ends["last"] + ends["first"]).to_numpy()
+    found = abs(np.corrcoef(gain, difficulty)[0, 1])
+    orders = [abs(np.corrcoef(gain, difficulty[list(order)])[0, 1]) for order in permutations(range(len(gain)))]
+    return float(np.mean(np.array(orders) >= found - 1e-12))

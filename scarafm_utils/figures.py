@@ -3,8 +3,8 @@
 Every function names the figure of the paper it redraws.  What a table does not hold is drawn as
 missing (a hatched ``n/a`` at the axis), never as 0.  This module holds the figures that compare
 protocols and metrics; those in the paper's own shape stand in `figures_bars` and `figures_scaling`, units
-and nulls in `figures_units`, data and pretraining in `figures_data`, drawings in `figures_methods`.  All of
-them can be had from here.
+and nulls in `figures_units`, claims and comparisons in `figures_claims`, data and pretraining in
+`figures_data`, drawings in `figures_methods`.  All of them can be had from here.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .figure_style import (
     styled,
 )
 from .figures_bars import leaf_figure, note_size, root_figure, task_figure
+from .figures_claims import claim_figure
 from .figures_data import (
     accuracy_figure,
     hvg_overlap_figure,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "accuracy_figure",
     "architecture_figure",
+    "claim_figure",
     "figure_bytes",
     "heldout_figure",
     "hvg_overlap_figure",

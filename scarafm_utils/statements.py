@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 #: Points of AUROC below which raw values count as competitive, and two bars as tied.
 COMPETITIVE, TIED = 2.0, 1.0
+
+#: Where AUROC stops rising across experiments, in the paper's words.
+PLATEAU = (0.55, 0.75)
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Statement:
 
     `agrees` says whether a value of the estimand agrees with the paper; `designed` whether it is
     what the simulated compendium was designed to give (None: it was designed for no such thing).
+    `said` is the range of values that the words stand for, and `scale` what these are values of.
     """
 
     name: str
@@ -26,6 +31,8 @@ class Statement:
     estimand: str
     unit: str
     agrees: Callable[[float], bool]
+    said: tuple[float, float]
+    scale: str = "points of AUROC"
     designed: Callable[[float], bool] | None = None
 
 
@@ -37,9 +44,10 @@ STATEMENTS = {
             quote="random splits can overestimate performance by 20–30 AUROC points",
             section="Abstract",
             estimand="random minus replicate, points of AUROC; same data set, representation, head, "
-            "number of training cells and the same test cells",
+            "number of training cells and the same test cells; the verdict is about the sign",
             unit="held-out replicate",
             agrees=lambda points: points > 0,
+            said=(20, 30),
             designed=lambda points: points > 10,
         ),
         Statement(
@@ -50,6 +58,7 @@ STATEMENTS = {
             "of AUROC; same training study, representation, head and n_train; test cells differ",
             unit="training study",
             agrees=lambda points: points > 0,
+            said=(0, inf),
             designed=lambda points: points > 0,
         ),
         Statement(
@@ -60,6 +69,7 @@ STATEMENTS = {
             "head and n_train (CNN stands beside MLP, as in the paper's figures)",
             unit="task and held-out replicate",
             agrees=lambda points: points > 0,
+            said=(0, inf),
         ),
         Statement(
             name="raw_is_competitive",
@@ -69,6 +79,7 @@ STATEMENTS = {
             f"strict rival), points of AUROC; random and replicate; competitive: above -{COMPETITIVE:g}",
             unit="task and held-out replicate",
             agrees=lambda points: points > -COMPETITIVE,
+            said=(-COMPETITIVE, inf),
         ),
         Statement(
             name="cross_plateau",
@@ -77,8 +88,10 @@ STATEMENTS = {
             estimand="AUROC of cross-experiment tasks with all training cells; mean over representations "
             "and heads",
             unit="direction of a pair",
-            agrees=lambda auroc: 0.55 <= auroc <= 0.75,
-            designed=lambda auroc: 0.55 <= auroc <= 0.75,
+            agrees=lambda auroc: PLATEAU[0] <= auroc <= PLATEAU[1],
+            said=PLATEAU,
+            scale="AUROC",
+            designed=lambda auroc: PLATEAU[0] <= auroc <= PLATEAU[1],
         ),
         Statement(
             name="strongest_with_few_cells",
@@ -88,6 +101,7 @@ STATEMENTS = {
             "5,000 training cells (without such sizes: the two smallest); same head and n_train",
             unit="direction of a pair",
             agrees=lambda points: points > 0,
+            said=(0, inf),
         ),
         Statement(
             name="cnn_is_best_there",
@@ -97,6 +111,7 @@ STATEMENTS = {
             f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: above -{TIED:g}",
             unit="direction of a pair",
             agrees=lambda points: points >= -TIED,
+            said=(-TIED, inf),
         ),
         Statement(
             name="learned_exceed_raw_at_full_size",
@@ -106,6 +121,7 @@ STATEMENTS = {
             "training cells",
             unit="direction of a pair",
             agrees=lambda points: points > 0,
+            said=(0, inf),
         ),
         Statement(
             name="harder_root_tasks_gain_more",
@@ -113,9 +129,12 @@ STATEMENTS = {
             section="3.2 Root tissue",
             estimand="correlation over root data sets of gain (AUROC with all cells minus with the "
             "fewest) with difficulty (minus the mean of the two ends, so that noise in one end does not "
-            "make the correlation); mean of the correlations without one data set each",
+            "make the correlation); mean of the correlations without one data set each; a verdict only where "
+            "at most one in twenty orders of the data sets would correlate as strongly",
             unit="root data set left out",
             agrees=lambda correlation: correlation > 0,
+            said=(0, 1),
+            scale="correlation",
         ),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 
 from scarafm_utils import claims as module
-from scarafm_utils.claims import CLAIMS, Claim, assess_claims, claims_table
+from scarafm_utils.claims import CLAIMS, Claim, assess_claims, claims_table, units_table
+from scarafm_utils.contrasts import order_p
 from scarafm_utils.statements import STATEMENTS
 
 PAPER = Path(__file__).resolve().parents[2] / "shared" / "paper"
@@ -66,8 +68,16 @@ def test_one_data_set_never_supports_a_claim_and_three_do():
     rows += matched("B", "r1", 0.9, 0.8) + matched("C", "r1", 0.9, 0.85)
     claim = module.random_overestimates(table(*rows), simulated=False)
     assert (claim.verdict, claim.n_datasets, claim.n_units) == ("supported", 3, 5)
+    assert claim.estimate == pytest.approx((20 + 10 + 5) / 3), "each data set weighs the same"
     rows += matched("D", "r1", 0.8, 0.85)
     assert module.random_overestimates(table(*rows), simulated=False).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(("n_datasets", "verdict"), [(2, "cannot tell"), (3, "contradicted")])
+def test_the_rule_reversed_contradicts(n_datasets, verdict):
+    rows = [row for name in "ABC"[:n_datasets] for row in matched(name, "r1", 0.7, 0.7)]
+    claim = module.random_overestimates(table(*rows), simulated=False)
+    assert (claim.verdict, claim.estimate) == (verdict, 0)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +150,7 @@ def test_cnn_against_the_best_of_all_others():
 def test_learned_at_full_size_needs_both_representations():
     rows = [row("cross:A:B", 0.6, head="MLP"), row("cross:A:B", 0.65, "PCA_1", head="MLP")]
     claim = module.learned_exceed_raw_at_full_size(table(*rows), simulated=False)
-    assert claim.verdict == "cannot tell (missing results)"
+    assert claim.verdict == "not measured in this profile"
     rows.append(row("cross:A:B", 0.61, "ENS", head="MLP"))
     assert module.learned_exceed_raw_at_full_size(table(*rows), simulated=False).estimate == pytest.approx(3)
 
@@ -152,9 +162,35 @@ def test_harder_root_tasks_gain_more_is_a_correlation_over_data_sets():
         rows.append(row(f"random:{name}", 0.1, "depth", tissue="root", n_train=100))
     claim = module.harder_root_tasks_gain_more(table(*rows), simulated=False)
     assert claim.estimate > 0.9
-    assert (claim.n_units, claim.n_datasets, claim.verdict) == (4, 4, "supported")
+    assert (claim.n_units, claim.n_datasets, claim.verdict) == (4, 4, "cannot tell")
     assert "A: 0.95 to 0.97" in claim.detail
+    assert "by chance p = 0.083" in claim.detail  # two of the 24 orders of four data sets
     assert math.isnan(module.harder_root_tasks_gain_more(table(*rows[:6]), simulated=False).estimate)
+
+
+def test_a_correlation_needs_more_data_sets_than_agreement_does():
+    ends = pd.DataFrame({"first": [0.95, 0.8, 0.6, 0.5, 0.7], "last": [0.97, 0.87, 0.75, 0.7, 0.82]})
+    rows = [
+        row(f"random:{name}", value, tissue="root", n_train=n)
+        for name, (first, last) in zip("ABCDE", ends.itertuples(index=False))
+        for n, value in ((100, first), ("all", last))
+    ]
+    gain, difficulty = ends["last"] - ends["first"], -(ends["last"] + ends["first"])
+    orders = [abs(np.corrcoef(gain, difficulty.iloc[list(o)])[0, 1]) for o in permutations(range(5))]
+    assert order_p(ends) == np.mean(np.array(orders) >= np.corrcoef(gain, difficulty)[0, 1] - 1e-9) < 0.05
+    assert module.harder_root_tasks_gain_more(table(*rows), simulated=False).verdict == "supported"
+
+
+def test_units_are_listed_and_spelt_out():
+    results = table(*matched("A", "r1", 0.95, 0.70), *matched("B", "r1", 0.9, 0.8), *matched("B", "r2", 0.9, 0.7))
+    claim = module.random_overestimates(results, simulated=False)
+    assert [(u.dataset, u.unit, round(u.value, 6)) for u in claim.units] == [
+        ("A", "A r1", 25), ("B", "B r1", 10), ("B", "B r2", 20),
+    ]  # fmt: skip
+    said = "20.0 points of AUROC (2 data sets; 3 units from 10.0 to 25.0): cannot tell"
+    assert module.spell_out(claim) == said
+    listed = units_table(assess_claims(results, simulated=False))
+    assert listed[listed["claim"] == "random_overestimates"]["value"].tolist() == pytest.approx([25, 10, 20])
 
 
 @pytest.mark.parametrize("simulated", [True, False])
@@ -162,7 +198,7 @@ def test_without_results_every_claim_says_missing(simulated):
     for claim in assess_claims(table(), simulated=simulated):
         assert math.isnan(claim.estimate) and claim.n_units == 0
         assert claim.detail.startswith("missing")
-        assert claim.verdict in {"cannot tell (missing results)", "not designed for"}
+        assert claim.verdict == "not measured in this profile" == module.spell_out(claim)
 
 
 def test_simulated_cells_get_no_verdict_and_real_ones_only_two():
@@ -179,7 +215,9 @@ def test_simulated_cells_get_no_verdict_and_real_ones_only_two():
     assert all(re.fullmatch(r"\d+ units?, from \S+ to \S+", c.detail) for c in made)
     designed = {c.name for c in made if c.verdict != "not designed for"}
     assert designed == {"random_overestimates", "difficulty_order", "cross_plateau"}
-    assert {c.verdict for c in assess_claims(table(*rows), simulated=False)} <= {"supported", "cannot tell"}
+    assert {c.verdict for c in assess_claims(table(*rows), simulated=False)} <= {
+        "supported", "contradicted", "cannot tell",
+    }  # fmt: skip
     assert not any(math.isnan(c.estimate) for c in made)
 
 
@@ -205,7 +243,7 @@ def test_a_claim_is_frozen_and_each_statement_has_its_function():
     with pytest.raises(AttributeError):
         claim.estimate = 1.0
     assert [f.__name__ for f in CLAIMS] == list(STATEMENTS)
-    assert list(claims_table([claim]).columns) == list(Claim.__dataclass_fields__)
+    assert [*claims_table([claim]).columns, "units"] == list(Claim.__dataclass_fields__)
 
 
 def test_quotations_stand_in_the_paper():
@@ -215,3 +253,10 @@ def test_quotations_stand_in_the_paper():
     text = " ".join(files[0].read_text(encoding="utf-8").split())
     for says in STATEMENTS.values():
         assert says.quote in text, says.quote
+
+
+def test_every_claim_has_a_section_of_the_chapter_with_its_quotation_and_its_figure():
+    chapter = (Path(__file__).resolve().parents[1] / "notebooks" / "06_claims.md").read_text(encoding="utf-8")
+    for name, says in STATEMENTS.items():
+        assert says.quote in chapter and f"{{glue:text}}`{name}`" in chapter, name
+        assert f'figures.claim_figure(found["{name}"]' in chapter, name

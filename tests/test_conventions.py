@@ -32,7 +32,7 @@ logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted evaluation
 audit rigor real_numbers
 contrasts statements claims
-figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures
+figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures_claims figures
 tables
 tidy run_facts chapters site grid runs own_pages doctor run_commands cli
 """.split()  # noqa: SIM905 - groups of a line each
