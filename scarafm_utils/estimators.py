@@ -123,16 +123,10 @@ class LRHead(Head):
         self.C, self.max_iter, self.classes, self.seed = C, max_iter, classes, seed
 
     def _fit(self, X, codes):
-        fit = fit_logistic(
-            torch.from_numpy(X),
-            torch.from_numpy(codes),
-            n_classes=len(self.classes_),
-            C=self.C,
-            max_iter=self.max_iter,
-        )
+        fit = fit_logistic(X, codes, n_classes=len(self.classes_), C=self.C, max_iter=self.max_iter)
         if not fit.converged:
             warnings.warn(f"LR stopped after {fit.n_iter} steps.", ConvergenceWarning, stacklevel=3)
-        self.coef_, self.intercept_, self.n_iter_ = fit.coef.numpy(), fit.intercept.numpy(), fit.n_iter
+        self.coef_, self.intercept_, self.n_iter_ = fit.coef, fit.intercept, fit.n_iter
 
     def decision_function(self, X) -> np.ndarray:
         """Scores before the logistic function, as in scikit-learn."""
