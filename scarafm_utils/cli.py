@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import run_commands
+from . import cell_commands, run_commands
 from .errors import ChapterError, InputError
 from .run_commands import ProfileOption
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The 31 data sets of the manifest.", no_args_is_help=True)
 app.add_typer(run_commands.app)
+app.add_typer(cell_commands.app)
 app.add_typer(data_app, name="data")
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder with the data files (local and public sources).")]
