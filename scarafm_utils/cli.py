@@ -10,6 +10,7 @@ import typer
 
 from . import cell_commands, run_commands
 from .errors import ChapterError, InputError
+from .lifeline import follow_build
 from .run_commands import ProfileOption
 
 app = typer.Typer(
@@ -95,6 +96,7 @@ def main() -> None:
 
     A failure inside a notebook shows the notebook's own traceback and ends with status 1.
     """
+    follow_build()
     try:
         app()
     except InputError as error:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import ast
-import ctypes
-import fcntl
 import os
 import re
-import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from .chapters import CHAPTERS, read_notebook
 from .errors import InputError
 from .files import write_text
+from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
 from .sources import fetch
 from .workspace import PROJECT, Workspace, open_workspace
 
@@ -54,7 +51,7 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) ->
     """
     workspace = open_workspace(profile)
     link_data(workspace, data_dir)
-    with build_lock():
+    with exclusive(ARTIFACTS):
         _mark_current(workspace)
         _snakemake(profile, cores)
     return Path("_build/html/index.html")
@@ -87,18 +84,6 @@ def link_data(workspace: Workspace, data_dir: Path | None) -> None:
     link.symlink_to(data_dir.resolve(), target_is_directory=True)
 
 
-@contextmanager
-def build_lock() -> Iterator[None]:
-    """Hold ``artifacts/.lock``; the system releases it when the process dies, however it dies."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    with open(ARTIFACTS / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("another build works in this folder: wait until it ends, then run again") from None
-        yield
-
-
 def _mark_current(workspace: Workspace) -> None:
     """Name the profile whose pages the book holds; changed only when it is another one."""
     current = ARTIFACTS / ".current"
@@ -112,14 +97,22 @@ def _snakemake(profile: str, cores: int) -> None:
         "--config", f"profile={profile}", "--nolock", "--rerun-incomplete", "--keep-going",
         "--quiet", "rules", "host", "reason",
     ]  # fmt: skip
+    adopt_orphans()
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=_environment(), text=True, preexec_fn=_die_with_parent,
+        command, cwd=PROJECT, env=_environment(), text=True, preexec_fn=die_with_parent,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    threading.Thread(target=_end_with, args=(process,), daemon=True).start()
     log = _relay(process)
     if process.wait() != 0:
         path = write_text(ARTIFACTS / "build.log", "".join(log))
         raise InputError(_failure(log, path.relative_to(PROJECT)))
+
+
+def _end_with(process: subprocess.Popen) -> None:
+    """When Snakemake fails or is killed, end what it leaves behind: it would keep the log open."""
+    if process.wait() != 0:
+        end_children()
 
 
 def snakemake_plan(profile: str) -> dict[str, str]:
@@ -142,7 +135,7 @@ def snakemake_plan(profile: str) -> dict[str, str]:
 
 def _environment() -> dict[str, str]:
     """This environment, with this Python's own programs first."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return {**build_environment(), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def _relay(process: subprocess.Popen) -> list[str]:
@@ -169,12 +162,6 @@ def _failure(log: list[str], path: Path) -> str:
     shown = reasons[0] if reasons else next(other, "no reason given")
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return f"the build stopped: {shown}{more}. The whole log is {path}."
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this child when its parent dies, so that no orphan goes on writing."""
-    if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6", use_errno=True).prctl(1, signal.SIGTERM)
 
 
 def data_files(workspace: Workspace, tissue: str) -> list[str]:

@@ -46,20 +46,28 @@ def run(
 
 
 def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | None, show: bool) -> None:
+    from contextlib import nullcontext
+
     from . import chapters as ch
+    from .lifeline import exclusive, inside_build
+    from .workspace import PROJECT
 
-    started = time.monotonic()
-    path = ch.run(chapter, params, profile=profile, out=out)
-    seconds = time.monotonic() - started
-    typer.echo(f"done: {chapter} {path.stem}, {seconds:.0f} s, {_shown(path)}")
-    if out is None:
-        from .own_pages import render_page
-        from .workspace import open_workspace
+    with nullcontext() if inside_build() else exclusive(PROJECT / "artifacts", wait=True):
+        started = time.monotonic()
+        path = ch.run(chapter, params, profile=profile, out=out)
+        typer.echo(f"done: {chapter} {path.stem}, {time.monotonic() - started:.0f} s, {_shown(path)}")
+        page = None if out else _render(profile, path)
+    if show and page:
+        typer.launch(page.as_uri())
 
-        page = render_page(open_workspace(profile), path)
-        typer.echo(f"page: {_shown(page)}")
-        if show:
-            typer.launch(page.as_uri())
+
+def _render(profile: str, path: Path) -> Path:
+    from .own_pages import render_page
+    from .workspace import open_workspace
+
+    page = render_page(open_workspace(profile), path)
+    typer.echo(f"page: {_shown(page)}")
+    return page
 
 
 def _shown(path: Path) -> Path:

@@ -91,12 +91,6 @@ def test_the_checker_finds_failed_and_unexecuted_cells(tmp_path):
     assert load_checker().broken_cells(path) == ["cell 1: ZeroDivisionError", "cell 2 was not executed"]
 
 
-def test_a_second_build_in_the_same_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "ARTIFACTS", tmp_path)
-    with grid.build_lock(), pytest.raises(InputError, match="another build works in this folder"), grid.build_lock():
-        pass
-
-
 def test_the_data_folder_is_a_link_and_is_remembered(workspace, tmp_path):
     local = open_workspace("real_root")
     mine = Workspace(local.profile, local.manifest, tmp_path / "real")
