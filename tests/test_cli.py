@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scarafm_utils.chapters import CHAPTERS
+
 SCARAFM = Path(sys.executable).parent / "scarafm"
 
 
@@ -38,9 +40,7 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(arguments, message):
 
 def test_chapters_and_parameters_are_listed():
     listed = call("chapters").stdout.splitlines()
-    assert [line.split()[0] for line in listed] == [
-        "preprocessing", "pretraining", "leaf_results", "root_results", "scaling_curves",
-    ]  # fmt: skip
+    assert [line.split()[0] for line in listed] == list(CHAPTERS)
     shown = call("params", "leaf_results").stdout
     assert "n_train (list" in shown and "allowed: raw, CLS, WM" in shown
 
