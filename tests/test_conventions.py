@@ -34,7 +34,8 @@ audit rigor real_numbers
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures_claims figures
 tables
-cell_files embedding_files tidy run_facts chapters site lifeline grid runs own_pages doctor run_commands cell_commands cli
+cell_files embedding_files tidy run_facts chapters site lifeline grid runs own_pages doctor
+run_commands cell_commands cli
 """.split()  # noqa: SIM905 - groups of a line each
 
 
