@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import cell_commands, run_commands
+from . import cell_commands, data_commands, run_commands
 from .errors import ChapterError, InputError
 from .lifeline import follow_build
 from .run_commands import ProfileOption
@@ -19,10 +19,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="The 31 data sets of the manifest.", no_args_is_help=True)
 app.add_typer(run_commands.app)
 app.add_typer(cell_commands.app)
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.app, name="data")
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder with the data files (local and public sources).")]
 
@@ -81,16 +80,6 @@ def site(profile: ProfileOption = "demo") -> None:
     typer.echo(f"done: {len(list(page.parent.rglob('*.html')))} pages")
 
 
-@data_app.command("list")
-def data_list(tissue: str | None = None, role: str | None = None) -> None:
-    """List the data sets with tissue, role, cells and stress."""
-    from .manifest import load_manifest, select
-    from .workspace import PROJECT
-
-    for d in select(load_manifest(PROJECT / "data_manifest.yaml"), tissue=tissue, role=role):
-        typer.echo(f"{d.id:12} {d.tissue:5} {d.role:12} {d.n_cells:>8,} cells  {d.stress or ''}")
-
-
 def main() -> None:
     """Entry point: bad input ends with one line and status 2, never with a traceback.
 
@@ -101,6 +90,9 @@ def main() -> None:
         app()
     except InputError as error:
         sys.stderr.write(f"scarafm: {error}\n")
+        sys.exit(2)
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        sys.stderr.write(f"scarafm: {error.filename}: {error.strerror}.\n")
         sys.exit(2)
     except ChapterError as error:
         sys.stderr.write(f"{error.traceback}\nscarafm: {error}\n")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from .errors import InputError
-from .files import write_json
+from .files import room_for, write_json
 from .lockfile import HIDDEN, LOCK_FILE, checksum, one_process, read_lock, remember
 
 if TYPE_CHECKING:
@@ -49,6 +49,19 @@ class Network:
 PATIENT = Network()
 
 
+class Watcher:
+    """Is told how far downloads are; this one keeps silent."""
+
+    def at(self, name: str, have: int, total: int | None) -> None:
+        """Of the file `name`, `have` of `total` bytes are here; None where the server does not say."""
+
+    def waits(self, name: str, reason: str, seconds: float) -> None:
+        """The download of `name` was interrupted and goes on in `seconds`."""
+
+
+SILENT = Watcher()
+
+
 class _Interrupted(Exception):
     """The connection broke or the server is busy: worth another try."""
 
@@ -60,6 +73,7 @@ def download(
     size: int | None = None,
     sha256: str | None = None,
     network: Network = PATIENT,
+    watcher: Watcher = SILENT,
 ) -> Path:
     """Bring the file at `url` into `folder`, or find it there whole.
 
@@ -72,6 +86,8 @@ def download(
         either, they are recorded there.
     network
         Patience.
+    watcher
+        Is told how far the download is.
 
     Raises
     ------
@@ -85,7 +101,8 @@ def download(
         size, sha256 = size or known.get("bytes"), sha256 or known.get("sha256")
         path = folder / name
         if not _is_whole(path, size=size, sha256=sha256):
-            _retrieve(url, path, size=size, sha256=sha256, network=network)
+            downloader = _Resuming(path, size=size, network=network, watcher=watcher)
+            _retrieve(url, path, sha256=sha256, downloader=downloader)
         remember(folder, name, {"url": url, "bytes": path.stat().st_size, "sha256": checksum(path)})
     return path
 
@@ -96,7 +113,7 @@ def _is_whole(path: Path, *, size: int | None, sha256: str | None) -> bool:
     return (size is None or path.stat().st_size == size) and (sha256 is None or checksum(path) == sha256)
 
 
-def _retrieve(url: str, path: Path, *, size: int | None, sha256: str | None, network: Network) -> None:
+def _retrieve(url: str, path: Path, *, sha256: str | None, downloader: _Resuming) -> None:
     """Fetch with pooch, which compares the checksum before the file gets its name."""
     import pooch
 
@@ -109,7 +126,7 @@ def _retrieve(url: str, path: Path, *, size: int | None, sha256: str | None, net
             known_hash=f"sha256:{sha256}" if sha256 else None,
             fname=arrived.name,
             path=arrived.parent,
-            downloader=_Resuming(path, size=size, network=network),
+            downloader=downloader,
         )
     except InputError:
         raise
@@ -124,8 +141,8 @@ def _retrieve(url: str, path: Path, *, size: int | None, sha256: str | None, net
 class _Resuming:
     """A downloader for pooch that goes on where an earlier try, or an earlier process, stopped."""
 
-    def __init__(self, path: Path, *, size: int | None, network: Network) -> None:
-        self.name, self.size, self.network = path.name, size, network
+    def __init__(self, path: Path, *, size: int | None, network: Network, watcher: Watcher) -> None:
+        self.name, self.size, self.network, self.watcher = path.name, size, network, watcher
         self.part = path.parent / HIDDEN / f"{path.name}.part"
         self.state = self.part.with_suffix(".part.json")
 
@@ -140,7 +157,9 @@ class _Resuming:
                 before = self._have()
                 if failures >= self.network.attempts:
                     raise InputError(f"{self.name}: {reason}, {failures} times in a row ({url}).") from reason
-                time.sleep(self.network.backoff * 2 ** (failures - 1))
+                seconds = self.network.backoff * 2 ** (failures - 1)
+                self.watcher.waits(self.name, str(reason), seconds)
+                time.sleep(seconds)
         self._check_content(url)
         os.replace(self.part, output_file)
         self.state.unlink(missing_ok=True)
@@ -183,20 +202,12 @@ class _Resuming:
         return total
 
     def _stream(self, response: requests.Response, start: int, total: int | None) -> None:
-        import requests
-        from tqdm import tqdm
-        from urllib3.exceptions import HTTPError
-
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=self.name, disable=None)
-        with bar, open(self.part, "ab" if start else "wb") as out:
-            try:
-                while block := response.raw.read1(_BLOCK, decode_content=False):
-                    out.write(block)
-                    bar.update(len(block))
-            except (HTTPError, requests.RequestException, OSError) as error:
-                if isinstance(error, OSError) and error.errno == 28:  # ENOSPC: no retry helps
-                    raise InputError(f"{self.name}: the disk is full at {out.tell():,} bytes.") from error
-                raise _Interrupted(f"the connection broke at {out.tell():,} bytes") from error
+        """Write what comes; on a full disk what is there stays, and a later call goes on from it."""
+        with room_for(self.name), open(self.part, "ab" if start else "wb") as out:
+            while block := _next_block(response, out.tell()):
+                out.write(block)
+                out.flush()
+                self.watcher.at(self.name, out.tell(), total)
 
     def _check_content(self, url: str) -> None:
         """Refuse a part that is complete but is another thing than its name says."""
@@ -213,6 +224,16 @@ class _Resuming:
             self.part.unlink()
             self.state.unlink(missing_ok=True)
             raise InputError(f"{self.name}: {problem} ({url}).")
+
+
+def _next_block(response: requests.Response, have: int) -> bytes:
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return response.raw.read1(_BLOCK, decode_content=False)
+    except (HTTPError, requests.RequestException, OSError) as error:
+        raise _Interrupted(f"the connection broke at {have:,} bytes") from error
 
 
 def _open(url: str, headers: dict, network: Network) -> requests.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InputError
+
+#: What the system says where nothing more can be written: no space, no quota, a limit on file sizes.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def room_for(name: str) -> Iterator[None]:
+    """Say in one line that the disk is full, where writing `name` fails for that reason."""
+    try:
+        yield
+    except OSError as error:  # HDF5 tells its number in words only
+        if error.errno in _NO_ROOM or any(f"errno = {n}," in str(error) for n in _NO_ROOM):
+            raise InputError(f"{name}: the disk is full. Free some space and run again.") from error
+        raise
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -17,15 +34,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path`, since many writers look at it.  A killed
     process leaves at most a file whose name starts with ``.tmp-``.
+
+    Raises
+    ------
+    InputError
+        Where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with room_for(path.name):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

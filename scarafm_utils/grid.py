@@ -16,12 +16,9 @@ from .errors import InputError
 from .files import write_text
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
 from .sources import fetch
-from .workspace import PROJECT, Workspace, open_workspace
+from .workspace import DOWNLOADS, PROJECT, Workspace, open_workspace
 
 ARTIFACTS = PROJECT / "artifacts"
-
-#: Where downloads are kept unless the user names a folder.
-DOWNLOADS = PROJECT / "data"
 
 #: What a line starts with that says a step is done.
 DONE = "done: "

@@ -23,6 +23,7 @@ Material = Literal["nuclei", "protoplasts", "unknown"]
 TISSUES: tuple[Tissue, ...] = ("leaf", "root")
 ROLES: tuple[Role, ...] = ("downstream", "pretraining")
 PUBLIC: tuple[SourceKey, ...] = ("scplantdb", "geo", "portal")  # the order of looking for a data set
+HeldOutUnit = Literal["replicate", "sample", "library_set"]
 StandardColumn = Literal["condition", "genotype", "replicate", "sample", "cell_type", "total_counts"]
 
 
@@ -184,12 +185,12 @@ class Dataset(Strict):
         return self.model_copy(update=changes)
 
 
-def held_out_unit(dataset: Dataset, label: str) -> Literal["replicate", "sample", "library_set"] | None:
+def held_out_unit(dataset: Dataset, label: str) -> HeldOutUnit | None:
     """What a replicate split of `dataset` holds out for `label`; None where it cannot.
 
     ``replicate``: a value of the replicate column.  ``sample``: a single library, where the
     label varies inside libraries (cell type).  ``library_set``: one library of each class,
-    since with condition as label a single library has one class.
+    since with condition as label a single library has one class; every class needs two.
     """
     chosen, libraries = dataset.labels[label], dataset.libraries or 0
     if (dataset.n_replicates or 0) > 1:
@@ -198,6 +199,9 @@ def held_out_unit(dataset: Dataset, label: str) -> Literal["replicate", "sample"
         return None
     if chosen.column == "cell_type":
         return "sample" if libraries > 1 else None
+    per_class = dataset.libraries_per_class or {}
+    if set(per_class) == set(chosen.classes):
+        return "library_set" if min(per_class.values()) > 1 else None
     return "library_set" if libraries >= 2 * len(chosen.classes) else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .errors import InputError, suggest
 from .tenx import (
@@ -24,6 +24,7 @@ from .unpack import unpacked
 
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
 
 _CONVERT = (
     "Rscript -e 'zellkonverter::writeH5AD(Seurat::as.SingleCellExperiment("
@@ -59,6 +60,23 @@ def read_file(path: str | Path) -> ad.AnnData:
     if name.endswith((".h5", ".hdf5")):
         return read_10x_h5(path)
     raise InputError(f"{path.name}: cannot be read; .h5ad, .h5ad.gz, 10x .h5 and 10x folders can.")
+
+
+def read_head(path: str | Path, *, n_cells: int = 1000) -> tuple[ad.AnnData, pd.DataFrame]:
+    """The first cells of a file, and obs of all: enough to see what it is without reading it whole.
+
+    Of ``.h5ad`` files only these cells are read; other formats must be read whole.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.name.lower().endswith((".h5ad", ".h5ad.gz")):
+        adata = read_file(_existing(path))
+        return adata[:n_cells].copy(), adata.obs
+    with unpacked(_existing(path)) as plain:
+        adata = _read_h5ad(plain, backed="r")
+        try:
+            return adata[:n_cells].to_memory(), adata.obs.copy()
+        finally:
+            adata.file.close()
 
 
 def read_folder(folder: str | Path) -> ad.AnnData:
@@ -155,12 +173,18 @@ def find_counts(adata: ad.AnnData, *, where: str = "auto") -> tuple[ad.AnnData, 
     raise InputError(f"no counts: {'; '.join(problems)}.")
 
 
-def _read_h5ad(path: Path) -> ad.AnnData:
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path.name}: no such file or folder in '{path.parent.resolve().name}'.")
+    return path
+
+
+def _read_h5ad(path: Path, *, backed: Literal["r"] | None = None) -> ad.AnnData:
     import anndata as ad
 
     try:
         with quiet_names():
-            return ad.read_h5ad(path)
+            return ad.read_h5ad(path, backed=backed)
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         reason = first_line(error).replace(str(path), path.name)
         raise InputError(f"{path.name}: cannot be read as .h5ad ({reason}).") from error

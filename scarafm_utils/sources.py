@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .downloads import PATIENT, Network, download
+from .downloads import PATIENT, SILENT, Network, Watcher, download
 from .errors import InputError, suggest
 from .files import hash_of, write_json
 from .hub import fetch_release
@@ -40,6 +40,7 @@ def fetch(
     data_dir: str | Path,
     release: ReleaseFiles | None = None,
     network: Network = PATIENT,
+    watcher: Watcher = SILENT,
 ) -> Path:
     """Path of the file or folder that holds `dataset`; downloaded where it is not there yet.
 
@@ -56,6 +57,8 @@ def fetch(
         Repository and revision of the release, where a profile names others than the default.
     network
         Patience of downloads.
+    watcher
+        Is told how far downloads are.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def fetch(
     spec = dataset.sources[dataset.source_name(source)]
     try:
         if source == "public":
-            return _public_path(dataset, spec, Path(data_dir), network)
+            return _public_path(dataset, spec, Path(data_dir), network, watcher)
         return _release_path(spec, Path(data_dir), release)
     except InputError as error:
         raise InputError(_named(error, dataset.id)) from error
@@ -184,14 +187,17 @@ def _origin(path: Path, data_dir: Path) -> dict[str, str]:
     }
 
 
-def _public_path(dataset: Dataset, spec: SourceSpec, data_dir: Path, network: Network) -> Path:
+def _public_path(
+    dataset: Dataset, spec: SourceSpec, data_dir: Path, network: Network, watcher: Watcher
+) -> Path:
     """Download from scPlantDB or GEO; what must be converted by hand is taken if it was."""
     if spec.format in ("rds", "manual") or spec.url is None:
         return _converted_path(dataset, spec, data_dir)
     folder = data_dir / dataset.id if spec.parts else data_dir
-    path = download(spec.url, folder, size=spec.bytes, sha256=spec.sha256, network=network)
+    patience = {"network": network, "watcher": watcher}
+    path = download(spec.url, folder, size=spec.bytes, sha256=spec.sha256, **patience)
     for url in spec.parts:
-        download(url, folder, network=network)
+        download(url, folder, **patience)
     if spec.parts:
         return folder
     return _unpacked_tar(path, data_dir / dataset.id) if path.suffix == ".tar" else path
@@ -208,7 +214,7 @@ def _unpacked_tar(archive: Path, folder: Path) -> Path:
 
 def _converted_path(dataset: Dataset, spec: SourceSpec, data_dir: Path) -> Path:
     """The file that a user made by hand, or one line that says how to make it."""
-    names = [n for n in _local_names(dataset) if (data_dir / n).exists()]
+    names = [n for n in local_names(dataset) if (data_dir / n).exists()]
     if names:
         return data_dir / names[0]
     if not spec.url:
@@ -236,7 +242,7 @@ def _local_path(dataset: Dataset, data_dir: Path) -> Path:
     if not data_dir.is_dir():
         raise InputError(f"{dataset.id}: no data folder '{data_dir.name}'. Give the one with your files.")
     spec = dataset.sources.get("local")
-    names = [spec.path] if spec and spec.path else _local_names(dataset)
+    names = [spec.path] if spec and spec.path else local_names(dataset)
     found = [name for name in names if (data_dir / name).exists()]
     if len(found) == 1:
         return data_dir / found[0]
@@ -251,6 +257,7 @@ def _local_path(dataset: Dataset, data_dir: Path) -> Path:
     )
 
 
-def _local_names(dataset: Dataset) -> list[str]:
+def local_names(dataset: Dataset) -> list[str]:
+    """Names under which a data set is looked for in a folder, in this order."""
     ids = dict.fromkeys([dataset.id, dataset.scplantdb_id or dataset.id])
     return [f"{name}{ending}" for name in ids for ending in (".h5ad", ".h5ad.gz", ".h5", "")]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from .errors import InputError
+from .files import room_for
 
 #: Largest size that a compressed file, or all members of an archive, may unpack to, in bytes.
 MAX_UNPACKED = 64 * 2**30
@@ -30,19 +31,19 @@ def gunzip(source: str | Path, target: str | Path, *, max_bytes: int = MAX_UNPAC
     Raises
     ------
     InputError
-        Where the file is no gzip file, is cut short, or becomes larger than `max_bytes`; `target`
-        is then gone.
+        Where the file is no gzip file, is cut short, becomes larger than `max_bytes` or than the
+        disk has room for; `target` is then gone.
     """
     source, target, written = Path(source), Path(target), 0
     try:
-        with gzip.open(source, "rb") as packed, open(target, "wb") as out:
+        with room_for(source.name), gzip.open(source, "rb") as packed, open(target, "wb") as out:
             while block := packed.read(1 << 20):
                 written += len(block)
                 if written > max_bytes:
                     raise InputError(f"{source.name}: unpacks to more than {max_bytes:,} bytes; refused.")
                 out.write(block)
     except InputError:
-        target.unlink()
+        target.unlink(missing_ok=True)
         raise
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         target.unlink(missing_ok=True)
@@ -70,13 +71,14 @@ def extract_tar(archive: str | Path, folder: str | Path, *, max_bytes: int = MAX
     ------
     InputError
         Where a member would land outside the folder or is a link or device, where members add up to
-        more than `max_bytes`, and where the file is no whole archive or holds no cells.
+        more than `max_bytes` or than the disk has room for, and where the file is no whole archive or
+        holds no cells.
     """
     archive, folder = Path(archive), Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as scratch:
         try:
-            with tarfile.open(archive, "r:*") as tar:
+            with room_for(archive.name), tarfile.open(archive, "r:*") as tar:
                 members = _checked_members(tar, archive.name, max_bytes)
                 tar.extractall(Path(scratch) / "x", members=members, filter="data")
         except (tarfile.TarError, EOFError, zlib.error) as error:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The folder that holds data_manifest.yaml, notebooks/ and profiles/.
 PROJECT = Path(__file__).resolve().parents[1]
+#: Where downloads are kept unless the user names a folder.
+DOWNLOADS = PROJECT / "data"
 
 
 @dataclass(frozen=True)
