@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,8 @@ def _retrieve(url: str, path: Path, *, sha256: str | None, downloader: _Resuming
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # its advice on hashes is what the lock file does
-    arrived = path.parent / HIDDEN / f"{path.name}.new"
-    arrived.unlink(missing_ok=True)  # pooch would take it for the file
+    arrived = path.parent / HIDDEN / f"{path.name}.new" / path.name
+    shutil.rmtree(arrived.parent, ignore_errors=True)  # what a killed process left
     try:
         pooch.retrieve(
             url,
@@ -128,6 +129,7 @@ def _retrieve(url: str, path: Path, *, sha256: str | None, downloader: _Resuming
             path=arrived.parent,
             downloader=downloader,
         )
+        os.replace(arrived, path)
     except InputError:
         raise
     except ValueError as error:  # pooch: the checksum does not match
@@ -135,7 +137,8 @@ def _retrieve(url: str, path: Path, *, sha256: str | None, downloader: _Resuming
             f"{path.name}: the file at {url} is not the one expected; its checksum is not {sha256}, which "
             f"stands in the manifest or {LOCK_FILE}. If it was renewed on purpose, change it there."
         ) from error
-    os.replace(arrived, path)
+    finally:
+        shutil.rmtree(arrived.parent, ignore_errors=True)
 
 
 class _Resuming:
