@@ -193,13 +193,13 @@ def iter_dimensions(
     memory_gb: float,
     batch_size: int = 32,
     genes: np.ndarray | None = None,
+    start: int = 0,
+    dtype=np.float32,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Read the embedding dimension by dimension within a memory budget.
 
     As many dimensions as fit in `memory_gb` are held at once; each such block is one pass of the
-    encoder over the cells.  The rule of cost: with everything in memory one pass, otherwise
-    ⌈d · 4 n G / memory⌉ passes and never a file.  A pass costs the same as embedding the cells
-    once, against which one head on one dimension of all genes is rarely cheap.
+    encoder over the cells: ⌈d · n · G · bytes / memory⌉ passes and never a file.
 
     Parameters
     ----------
@@ -207,10 +207,15 @@ def iter_dimensions(
         What a block may take, in units of 10⁹ bytes.
     genes
         Positions of the genes wanted; None takes all.
+    start
+        The first dimension wanted.
+    dtype
+        In which a block is held; float16, with twice as many dimensions in a block, rounds values to
+        three digits.
 
     Yields
     ------
-    j and (n, G) float32, for j = 0 … d - 1; the extra token is left out.
+    j and (n, G) float32, for j = start … d - 1; the extra token is left out.
 
     Raises
     ------
@@ -219,25 +224,24 @@ def iter_dimensions(
     """
     check_vocabulary(model, adata.var_names)
     genes = np.arange(adata.n_vars) if genes is None else np.asarray(genes)
-    dim, need = model.config.dim, 4 * adata.n_obs * len(genes)
+    dim, need = model.config.dim, np.dtype(dtype).itemsize * adata.n_obs * len(genes)
     held = min(dim, int(memory_gb * 1e9 // max(need, 1)))
     if held < 1:
         raise InputError(
             f"one embedding dimension of {adata.n_obs} cells × {len(genes)} genes takes {need / 1e9:.3g} GB, "
             f"memory_gb is {memory_gb:g}: raise it or take fewer cells."
         )
-    for start in range(0, dim, held):
-        block = read_dimensions(model, adata, slice(start, start + held), genes=genes, batch_size=batch_size)
-        yield from enumerate(block, start)
+    for first in range(start, dim, held):
+        shape = (min(held, dim - first), adata.n_obs, len(genes))
+        block, row = np.empty(shape, dtype=dtype), 0
+        for h in iter_hidden(model, adata, batch_size=batch_size):
+            keep_dimensions(block, slice(row, row + len(h)), h[:, genes, first:])
+            row += len(h)
+        for j in range(len(block)):
+            yield first + j, block[j].astype(np.float32)  # a copy: nobody holds the block but this loop
+        del block
 
 
-def read_dimensions(
-    model: ScAraFM, adata: ad.AnnData, wanted: slice, *, genes, batch_size: int
-) -> np.ndarray:
-    """Some dimensions of the gene embeddings, dimension-major: (m, n, G) float32; one pass."""
-    m = len(range(model.config.dim)[wanted])
-    block, row = np.empty((m, adata.n_obs, len(genes)), dtype=np.float32), 0
-    for h in iter_hidden(model, adata, batch_size=batch_size):
-        block[:, row : row + len(h)] = h[:, genes, wanted].permute(2, 0, 1).cpu().numpy()
-        row += len(h)
-    return block
+def keep_dimensions(block: np.ndarray, rows: slice, h: torch.Tensor) -> None:
+    """Write the first dimensions of gene embeddings (B, G, d) into the `rows` of a block (m, n, G)."""
+    block[:, rows] = h[..., : len(block)].permute(2, 0, 1).cpu().numpy()

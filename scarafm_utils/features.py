@@ -1,31 +1,19 @@
 """The features of the cells of one task: each cell passes each encoder once, whatever is asked.
 
-One pass over the cells gives CLS, WM and, where they fit in memory, all hidden states; where
-they do not, the second moments for PCA come from the same pass (:meth:`TaskFeatures.prepare`),
-PCA scores from a second one, and ENS reads a few dimensions per pass.  Nothing is written to disk
-unless a scratch folder is given.
+Where hidden states do not fit in memory, :mod:`scarafm_utils.hidden` says what is computed again.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from .embeddings import (
-    SUMMARIES,
-    EmbeddingPCA,
-    Moments,
-    check_vocabulary,
-    iter_dimensions,
-    iter_hidden,
-)
+from .embeddings import check_vocabulary
 from .errors import InputError, suggest
+from .hidden import HiddenStates
 from .model import ModelConfig
 from .names import ENCODED, POOLED
 from .plain_features import LEARNERS, Expression
@@ -40,14 +28,6 @@ if TYPE_CHECKING:
 encoder_representations = ENCODED
 #: Names that do not.
 plain_representations = tuple(LEARNERS)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What one pass of an encoder leaves: summaries (n, d), hidden states (d, n, G) or None."""
-
-    pooled: dict[str, np.ndarray]
-    hidden: np.ndarray | None
 
 
 class TaskFeatures:
@@ -67,10 +47,8 @@ class TaskFeatures:
     memory_gb
         What hidden states may take, in 10⁹ bytes, over all encoders.
     scratch
-        A folder for hidden states that do not fit in memory: dimension-major float16 in a nameless
-        file that vanishes with the process.  The rule of cost: writing and reading a number takes
-        about 10 ns, computing it again 500 ns on a CPU and less than 1 ns on a GPU; so it is used
-        on a CPU alone, and where no folder is given every reading is a pass of the encoder.
+        A folder for hidden states that do not fit in memory, in a nameless file that vanishes with
+        the process (:mod:`scarafm_utils.hidden` has the rule).  None: they are computed again.
     dim, n_bins
         Number of features of `hvg_pca` and of the bins of `binned`; None takes those of the first
         model, else the paper's (200 and 6).
@@ -116,10 +94,8 @@ class TaskFeatures:
         self._expression = Expression(
             cells, self.genes, self._x, n_bins or config.n_bins, dim or config.dim, seed
         )
-        self._encoded: dict[str, Encoded] = {}
+        self._encoders: dict[str, HiddenStates] = {}
         self._fitted: dict[tuple, Any] = {}
-        self._scores: dict[tuple, np.ndarray] = {}
-        self._scored: set[tuple] = set()
 
     def matrix(self, representation: str, *, fit: Sequence[str], names: Sequence[str]) -> np.ndarray:
         """Features of the cells `names`: (len(names), p) float32, rows in the order of `names`.
@@ -140,9 +116,9 @@ class TaskFeatures:
                 self._fitted[key] = LEARNERS[kind](self._expression, fit_rows)
             values = self._fitted[key](rows)
         elif kind in POOLED:
-            values = self._encode(prefix).pooled[kind][rows]
+            values = self._hidden(prefix).pooled[kind][rows]
         elif kind.startswith("PCA_") and kind in encoder_representations:
-            values = self._pca_k(prefix, int(kind[-1]), fit_rows, rows)
+            values = self._hidden(prefix).pca_scores(int(kind[-1]), fit=fit_rows, rows=rows)
         elif kind in ("ENS", "CNN"):
             raise InputError(f"{kind} is no matrix: use dimensions() for ENS and CNNHead for CNN.")
         else:
@@ -152,125 +128,39 @@ class TaskFeatures:
 
     def dimensions(self, names: Sequence[str], *, prefix: str = "") -> Iterator[tuple[int, np.ndarray]]:
         """The embedding of the cells `names` dimension by dimension: j and (len(names), G) float32."""
-        rows = self._rows(names)
-        hidden = self._encode(prefix).hidden
-        if hidden is not None:
-            yield from ((j, plane[rows].astype(np.float32, copy=False)) for j, plane in enumerate(hidden))
-            return
-        yield from iter_dimensions(
-            self._model(prefix),
-            self.encoder_cells[rows],
-            memory_gb=self.memory_gb,
-            batch_size=self.batch_size,
-            genes=self._columns,
-        )
+        return self._hidden(prefix).dimensions(self._rows(names))
 
-    def prepare(self, fits: Iterable[Sequence[str]], *, prefix: str = "") -> None:
+    def prepare(
+        self, fits: Iterable[Sequence[str]], *, used: Iterable[Sequence[str]] | None = None, prefix: str = ""
+    ) -> None:
         """Fit PCA for several sets of training cells within the one pass that also gives CLS and WM.
 
-        Needed only for speed, where hidden states do not fit in memory; cells that several sets
-        share are counted once.
+        Needed only for speed, where hidden states do not fit in memory.  `used` says, set by set,
+        which cells' scores will be asked for; None: any.
         """
-        rows = [np.sort(self._rows(names)) for names in fits]
-        self._fit_pcas(prefix, [r for r in rows if ("pca", prefix, r.tobytes()) not in self._fitted])
+        used = used and [np.sort(self._rows(names)) for names in used]
+        self._hidden(prefix).prepare([np.sort(self._rows(names)) for names in fits], used)
 
-    # -- with an encoder ---------------------------------------------------------------------
-
-    def _model(self, prefix: str) -> ScAraFM:
+    def _hidden(self, prefix: str) -> HiddenStates:
         if prefix not in self.models:
             known = ", ".join(repr(p) for p in self.models) or "none"
             raise InputError(f"no encoder has the prefix {prefix!r}: give it in models (given: {known}).")
-        return self.models[prefix]
+        if prefix not in self._encoders:
+            self._encoders[prefix] = HiddenStates(
+                self.models[prefix],
+                self.encoder_cells,
+                columns=self._columns,
+                x=self._x,
+                memory=lambda: self._free(prefix),
+                batch_size=self.batch_size,
+                scratch=self.scratch,
+            )
+        return self._encoders[prefix]
 
-    def _encode(self, prefix: str) -> Encoded:
-        if prefix not in self._encoded:
-            self._pass(prefix, Moments([], self.cells.n_obs))
-        return self._encoded[prefix]
-
-    def _pass(self, prefix: str, moments: Moments) -> None:
-        """Embed every cell once; keep CLS, WM and what fits in memory, and add to `moments`."""
-        model, n, G = self._model(prefix), self.cells.n_obs, len(self.genes)
-        d, row = model.config.dim, 0
-        pooled: dict[str, list[np.ndarray]] = {name: [] for name in SUMMARIES}
-        hidden = self._room((d, n, G), on_cpu=model.gene_emb.device.type == "cpu")
-        for h in iter_hidden(model, self.encoder_cells, batch_size=self.batch_size):
-            part = slice(row, row + len(h))
-            h = self._task_genes(h)
-            for name, summary in SUMMARIES.items():
-                pooled[name].append(summary(h, self._x[part]).cpu().numpy())
-            moments.add(h, part)
-            if hidden is not None:
-                hidden[:, part] = h[:, :-1].permute(2, 0, 1).cpu().numpy()
-            row = part.stop
-        summaries = {name: np.concatenate(parts) for name, parts in pooled.items()}
-        self._encoded[prefix] = Encoded(summaries, hidden)
-
-    def _room(self, shape: tuple[int, int, int], *, on_cpu: bool) -> np.ndarray | None:
-        """An array for hidden states: in memory, else in the scratch folder, else None."""
-        held = sum(_bytes_in_memory(e.hidden) for e in self._encoded.values())
-        if held + 4 * np.prod(shape, dtype=float) <= self.memory_gb * 1e9:
-            return np.empty(shape, np.float32)
-        if self.scratch is None or not on_cpu:
-            return None
-        with tempfile.TemporaryFile(dir=self.scratch) as file:
-            return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
-
-    def _task_genes(self, h):
-        """(B, G_model + 1, d) → (B, G + 1, d): the genes of the task, and the extra token last."""
-        if len(self._columns) == h.shape[1] - 1:
-            return h
-        return h[:, np.append(self._columns, h.shape[1] - 1)]
-
-    def _fit_pcas(self, prefix: str, fits: list[np.ndarray]) -> None:
-        moments = Moments(fits, self.cells.n_obs)
-        if prefix not in self._encoded:
-            self._pass(prefix, moments)
-        elif fits:
-            for rows, h in self._embeddings(prefix, np.unique(np.concatenate(fits))):
-                moments.add(h, rows)
-        k = min(3, self._model(prefix).config.dim)
-        for i, rows in enumerate(fits):
-            self._fitted["pca", prefix, rows.tobytes()] = EmbeddingPCA(k).fit_moments(*moments.total(i))
-
-    def _embeddings(self, prefix: str, rows: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """Rows and their embeddings (B, G + 1, d), from memory or from the encoder."""
-        hidden = self._encode(prefix).hidden
-        parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        if hidden is None:
-            stream = iter_hidden(self._model(prefix), self.encoder_cells[rows], batch_size=self.batch_size)
-            yield from zip(parts, map(self._task_genes, stream), strict=True)
-            return
-        for part in parts:
-            genes = torch.from_numpy(hidden[:, part].astype(np.float32, copy=False)).permute(1, 2, 0)
-            yield part, torch.nn.functional.pad(genes, (0, 0, 0, 1))  # position G is left out of PCA
-
-    def _pca_k(self, prefix: str, k: int, fit: np.ndarray, rows: np.ndarray):
-        key = ("pca", prefix, fit.tobytes())
-        if key not in self._fitted:
-            self._fit_pcas(prefix, [fit])
-        pca = self._fitted[key]
-        if k > pca.k:
-            raise InputError(f"PCA_{k} of embeddings with {pca.k} dimensions: use PCA_{pca.k}.")
-        if key not in self._scores:
-            self._score(prefix, key)
-        return self._scores[key][rows].reshape(len(rows), -1, pca.k)[:, :, :k].reshape(len(rows), -1)
-
-    def _score(self, prefix: str, key: tuple) -> None:
-        """PCA scores of all cells under `key`, and in the same pass under other fits that wait.
-
-        Train and test cells, three k and three heads then share them; they replace older ones.
-        """
-        n, width = self.cells.n_obs, len(self.genes) * self._fitted[key].k
-        room = max(1, int(self.memory_gb * 1e9 // (4 * n * width)))
-        waiting = [k for k in self._fitted if k[:2] == key[:2] and k != key and k not in self._scored]
-        keys = [key, *waiting][:room]
-        self._scores = {k: np.empty((n, width), np.float32) for k in keys}
-        self._scored.update(keys)
-        for part, h in self._embeddings(prefix, np.arange(n)):
-            for k in keys:
-                self._scores[k][part] = self._fitted[k].transform(h).cpu().numpy()
-
-    # -- names and caches --------------------------------------------------------------------
+    def _free(self, prefix: str) -> float:
+        """Bytes that an encoder may hold, with what the others hold."""
+        others = (e.held_bytes for name, e in self._encoders.items() if name != prefix)
+        return max(0.0, self.memory_gb * 1e9 - sum(others))
 
     def _rows(self, names: Sequence[str]) -> np.ndarray:
         rows = self.cells.obs_names.get_indexer(list(names))
@@ -278,10 +168,6 @@ class TaskFeatures:
             missing = np.asarray(names)[rows < 0]
             raise InputError(f"{len(missing)} of {len(rows)} cells are not in the task, first '{missing[0]}'.")
         return rows
-
-
-def _bytes_in_memory(hidden: np.ndarray | None) -> int:
-    return 0 if hidden is None or isinstance(hidden, np.memmap) else hidden.nbytes
 
 
 def measured_everywhere(cells: ad.AnnData) -> np.ndarray:

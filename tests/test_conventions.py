@@ -26,7 +26,7 @@ effects simulate_samples simulate_fit simulate_names simulate_programmes simulat
 unpack tenx readers standard lockfile downloads hub sources inventory
 genes manifest_draft normalization vocabulary preprocessing
 tokens gene2vec model checkpoints masked progress pretraining
-embeddings plain_features features representations
+embeddings hidden plain_features features representations
 splits
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted evaluation

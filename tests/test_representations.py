@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.decomposition import PCA
 
+from scarafm_utils import embeddings
 from scarafm_utils.errors import InputError
 from scarafm_utils.model import ModelConfig, ScAraFM
 from scarafm_utils.representations import (
@@ -228,7 +231,8 @@ def test_no_feature_tells_a_sample_by_the_genes_it_carries(representation, task)
 
 def test_no_embedding_dimension_tells_a_sample_by_the_genes_it_carries(task):
     cells, _, features = task
-    for memory_gb in (1.0, 5e-6):
+    for memory_gb in (1.0, 2e-6):
+        features = TaskFeatures(cells, models=features.models, memory_gb=memory_gb)
         other = TaskFeatures(swap_samples(cells), models=features.models, memory_gb=memory_gb)
         for (_, ours), (_, theirs) in zip(
             features.dimensions(cells.obs_names), other.dimensions(cells.obs_names), strict=True
@@ -310,35 +314,70 @@ def test_a_cell_type_unseen_in_training_is_all_zeros():
     assert not X[20:].any()
 
 
-@pytest.mark.parametrize("memory_gb", [1.0, 5e-6])
-def test_each_cell_passes_the_encoder_once_where_memory_allows(memory_gb, monkeypatch):
+def count_cells(monkeypatch, model) -> list[int]:
+    """Record how many cells each call of the encoder embeds."""
+    seen, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda tokens: (seen.append(len(tokens)), encode(tokens))[1])
+    return seen
+
+
+# 10 genes, 6 dimensions: 7,200 bytes in float32, 3,600 in float16, 600 for one dimension of 30 cells
+@pytest.mark.parametrize(("memory_gb", "atol"), [(1.0, 1e-5), (5e-6, 2e-3), (2e-6, 2e-3)])
+def test_each_cell_passes_the_encoder_once_where_memory_allows(memory_gb, atol, monkeypatch):
     cells, model = make_cells(), make_model()
     reference = TaskFeatures(cells, models={"": model})
-    features = TaskFeatures(cells, models={"": model}, memory_gb=memory_gb, batch_size=8)
-    seen = []
-    encode = model.encode
-    monkeypatch.setattr(model, "encode", lambda tokens: (seen.append(len(tokens)), encode(tokens))[1])
     fits = [cells.obs_names[:12], cells.obs_names[:20], cells.obs_names[6:25]]
+    asked = [(r, fit) for fit in fits for r in ("CLS", "WM", "PCA_1", "PCA_3")]
+    expected = [reference.matrix(r, fit=fit, names=fit) for r, fit in asked]
+    planes = list(reference.dimensions(fits[0]))
+    features = TaskFeatures(cells, models={"": model}, memory_gb=memory_gb, batch_size=8)
+    seen = count_cells(monkeypatch, model)
     features.prepare(fits)
     assert sum(seen) == N_CELLS
-    found = [features.matrix(r, fit=fit, names=fit) for fit in fits for r in ("CLS", "WM", "PCA_1", "PCA_3")]
-    planes = list(features.dimensions(fits[0]))
-    assert sum(seen) == N_CELLS if memory_gb == 1.0 else sum(seen) > N_CELLS
-    monkeypatch.undo()
-    expected = [reference.matrix(r, fit=fit, names=fit) for fit in fits for r in ("CLS", "WM", "PCA_1", "PCA_3")]
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-5)
-    for (j, ours), (i, theirs) in zip(planes, reference.dimensions(fits[0]), strict=True):
-        assert i == j
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for (j, ours), (i, theirs) in zip(features.dimensions(fits[0]), planes, strict=True):
+        assert i == j and ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=atol)
+    assert sum(seen) == N_CELLS + (12 if memory_gb == 2e-6 else 0)  # three dimensions are at hand
+    for (r, fit), theirs in zip(asked, expected, strict=True):
+        np.testing.assert_allclose(features.matrix(r, fit=fit, names=fit), theirs, atol=5 * atol)
+    assert sum(seen) == (N_CELLS if memory_gb > 2e-6 else N_CELLS + 12 + 3 * N_CELLS)
+
+
+def test_scores_of_several_fits_share_a_pass_where_their_cells_fit(monkeypatch):
+    cells, model = make_cells(), make_model()
+    fits = [cells.obs_names[:8], cells.obs_names[2:10]]
+    features = TaskFeatures(cells, models={"": model}, memory_gb=3e-6)
+    seen = count_cells(monkeypatch, model)
+    features.prepare(fits, used=[cells.obs_names[:10], cells.obs_names[:12]])
+    for fit in fits:  # (10 + 12) cells · 10 genes · 3 · 4 bytes = 2,640
+        features.matrix("PCA_3", fit=fit, names=cells.obs_names[:10])
+    assert sum(seen) == N_CELLS + 12
+    beyond = features.matrix("PCA_3", fit=fits[0], names=cells.obs_names[25:])  # not foreseen
+    expected = TaskFeatures(cells, models={"": model}).matrix("PCA_3", fit=fits[0], names=cells.obs_names[25:])
+    np.testing.assert_allclose(beyond, expected, atol=1e-5)
+
+
+def test_blocks_leave_memory_before_the_next_is_read(monkeypatch):
+    cells, model, alive = make_cells(), make_model(), []
+    keep = embeddings.keep_dimensions
+
+    def watched(block, rows, h):
+        keep(block, rows, h)
+        alive.append(weakref.ref(block))
+
+    monkeypatch.setattr(embeddings, "keep_dimensions", watched)
+    planes = []
+    for _, plane in iter_dimensions(model, cells, memory_gb=2e-6, dtype=np.float16):
+        planes.append(plane)  # whoever keeps planes keeps no block
+        assert len({id(ref()) for ref in alive if ref() is not None}) == 1
+    assert len(planes) == DIM
 
 
 def test_a_scratch_folder_saves_passes_and_is_left_empty(tmp_path, monkeypatch):
     cells, model = make_cells(), make_model()
     reference = TaskFeatures(cells, models={"": model})
-    features = TaskFeatures(cells, models={"": model}, memory_gb=5e-6, scratch=tmp_path)
-    seen, encode = [], model.encode
-    monkeypatch.setattr(model, "encode", lambda tokens: (seen.append(len(tokens)), encode(tokens))[1])
+    features = TaskFeatures(cells, models={"": model}, memory_gb=2e-6, scratch=tmp_path)
+    seen = count_cells(monkeypatch, model)
     fit, names = cells.obs_names[:12], cells.obs_names
     planes, scores = list(features.dimensions(names)), features.matrix("PCA_2", fit=fit, names=names)
     assert sum(seen) == N_CELLS and not list(tmp_path.iterdir())
