@@ -3,8 +3,8 @@
 Every function names the figure of the paper it redraws.  What a table does not hold is drawn as
 missing (a hatched ``n/a`` at the axis), never as 0.  This module holds the figures that compare
 protocols and metrics; those in the paper's own shape stand in `figures_bars` and `figures_scaling`, units
-and nulls in `figures_units`, claims and comparisons in `figures_claims`, data and pretraining in
-`figures_data`, drawings in `figures_methods`.  All of them can be had from here.
+and nulls in `figures_units`, claims and comparisons in `figures_claims`, data in `figures_data`,
+pretraining in `figures_pretraining`, drawings in `figures_methods`.  All of them can be had from here.
 """
 
 from __future__ import annotations
@@ -34,14 +34,9 @@ from .figure_style import (
 )
 from .figures_bars import leaf_figure, note_size, root_figure, task_figure
 from .figures_claims import claim_figure
-from .figures_data import (
-    accuracy_figure,
-    hvg_overlap_figure,
-    loss_figure,
-    qc_figure,
-    vocabulary_figure,
-)
+from .figures_data import hvg_overlap_figure, qc_figure, vocabulary_figure
 from .figures_methods import architecture_figure, protocol_schematic
+from .figures_pretraining import accuracy_figure, bins_figure, loss_figure, ones_figure
 from .figures_scaling import scaling_figure
 from .figures_units import heldout_figure, null_figure
 
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "accuracy_figure",
     "architecture_figure",
+    "bins_figure",
     "claim_figure",
     "figure_bytes",
     "heldout_figure",
@@ -59,6 +55,7 @@ __all__ = [
     "loss_figure",
     "metric_figure",
     "null_figure",
+    "ones_figure",
     "protocol_gradient",
     "protocol_schematic",
     "qc_figure",

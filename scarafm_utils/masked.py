@@ -221,7 +221,7 @@ def masked_baselines(
     """
     import pandas as pd
 
-    counts = _bin_counts(store)  # (G, n_bins), zeros not counted
+    counts = bin_counts(store)  # (G, n_bins), zeros not counted
     overall = int(counts.sum(0).argmax())
     per_gene = torch.as_tensor(np.where(counts.any(1), counts.argmax(1), overall))
     sums = np.zeros((3, 4))
@@ -245,7 +245,7 @@ def masked_baselines(
     return table
 
 
-def _bin_counts(store: TokenStore) -> np.ndarray:
+def bin_counts(store: TokenStore) -> np.ndarray:
     """How often each gene has each non-zero bin: (G, n_bins) int64, in blocks of cells."""
     counts = np.zeros((len(store.genes), store.n_bins), dtype=np.int64)
     for _, tokens in store.batches(batch_size=1024):

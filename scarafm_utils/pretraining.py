@@ -29,6 +29,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from .checkpoints import load_checkpoint, load_released_checkpoint, read_checkpoint_facts, save_checkpoint
+from .corpus_report import corpus_table, guess_table, read_ones
 from .errors import InputError
 from .files import write_csv
 from .gene2vec import load_gene2vec, train_gene2vec
@@ -199,10 +200,11 @@ def pretrain_tissue(
     """Train the encoder of one tissue on its processed pretraining data sets.
 
     Writes the corpus to ``tokens/<tissue>`` and, to ``checkpoints/<tissue>``: the checkpoint,
-    ``history.csv``, ``baselines.csv``, ``cost.csv``, ``corpus.csv`` (cells per data set) and
-    ``gene2vec.txt``.  Validation cells are drawn by cell, in each data set; gene vectors see
-    training cells only.  With the source ``release`` nothing is trained: the authors' weights are
-    fetched and converted, and the table is one row without losses.
+    ``history.csv``, ``baselines.csv``, ``guesses.csv`` and ``ones.csv`` (see `corpus_report`),
+    ``cost.csv``, ``corpus.csv`` (cells per data set) and ``gene2vec.txt``.  Validation cells are
+    drawn by cell, in each data set; gene vectors see training cells only.  With the source
+    ``release`` nothing is trained: the authors' weights are fetched and converted, and the table
+    is one row without losses.
 
     Returns
     -------
@@ -225,10 +227,13 @@ def pretrain_tissue(
             corpus_real=not workspace.simulated, profile=workspace.profile.name, tissue=tissue,
         )
         baselines = masked_baselines(train, val, config=config, model=model)
+        guesses = guess_table(train, val, model=model, config=config)
     for column, accuracy in zip(BASELINE_COLUMNS, baselines["accuracy"], strict=False):
         history[column] = accuracy
     write_csv(folder / "baselines.csv", baselines)
-    write_csv(folder / "corpus.csv", _corpus_table(store, train, val))
+    write_csv(folder / "guesses.csv", guesses)
+    write_csv(folder / "ones.csv", read_ones(workspace, tissue))
+    write_csv(folder / "corpus.csv", corpus_table(store, train, val))
     write_csv(folder / "history.csv", history)
     return history
 
@@ -298,17 +303,6 @@ def _new_model(workspace: Workspace, tissue: str, train: TokenStore) -> ScAraFM:
         _wait_for_all()
         vectors, _ = load_gene2vec(path, train.genes, dim=shape["dim"], seed=seed)
     return ScAraFM(ModelConfig(seed=seed, **shape), train.genes, gene_vectors=vectors)
-
-
-def _corpus_table(store: TokenStore, train: TokenStore, val: TokenStore) -> pd.DataFrame:
-    """Cells of each data set: dataset, cells, training, validation."""
-    import pandas as pd
-
-    rows = []
-    for dataset, (start, stop) in store.ranges.items():
-        n_train, n_val = (int(((s.rows >= start) & (s.rows < stop)).sum()) for s in (train, val))
-        rows.append({"dataset": dataset, "cells": stop - start, "training": n_train, "validation": n_val})
-    return pd.DataFrame(rows)
 
 
 def main(arguments: list[str]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import resource
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,7 +121,15 @@ def record_cost(model, progress: Progress, folder: Path, seconds: float, n_cells
     row = {
         "epoch": epoch, "seconds": seconds, "cells": n_cells, "cells_per_second": n_cells / seconds,
         "device": str(next(model.parameters()).device), "threads": torch.get_num_threads(),
-        "micro_batch": progress.micro_batch,
+        "micro_batch": progress.micro_batch, "peak_memory_mb": round(peak_memory_mb(model.gene_emb.device)),
     }
     rows = [*before[before["epoch"] < epoch].to_dict("records"), row]
     write_csv(path, pd.DataFrame(rows))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory so far, in MB of 2²⁰ bytes: of the GPU where one trains, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

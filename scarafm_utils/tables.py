@@ -222,57 +222,6 @@ def label_table(workspace: Workspace) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
 
 
-def read_history(workspace: Workspace) -> pd.DataFrame:
-    """The pretraining histories of all tissues of a profile, with a column `tissue`."""
-    import pandas as pd
-
-    parts = []
-    for tissue in workspace.profile.tissues:
-        path = workspace.checkpoint_dir(tissue) / "history.csv"
-        if not path.exists():
-            raise InputError(f"no training history for tissue '{tissue}': run the chapter 'pretraining' first")
-        parts.append(pd.read_csv(path).assign(tissue=tissue))
-    return pd.concat(parts, ignore_index=True)
-
-
-def checkpoint_table(workspace: Workspace) -> pd.DataFrame:
-    """What each tissue's checkpoint is: sizes, corpus, epoch kept, speed and hardware of its training."""
-    import pandas as pd
-
-    from .checkpoints import load_checkpoint, read_checkpoint_facts
-    from .model import count_parameters
-
-    columns = {}
-    for tissue in workspace.profile.tissues:
-        folder = workspace.checkpoint_dir(tissue)
-        facts, counts = read_checkpoint_facts(folder), count_parameters(load_checkpoint(folder))
-        cost, corpus = pd.read_csv(folder / "cost.csv"), pd.read_csv(folder / "corpus.csv")
-        columns[tissue] = {
-            "genes": len(facts["genes"]),
-            "trainable parameters": counts["trainable"],
-            "frozen parameters (gene embeddings)": counts["frozen"],
-            "corpus": "real cells" if facts["corpus_real"] else "simulated cells",
-            "data sets": len(corpus),
-            "training cells": int(corpus["training"].sum()),
-            "validation cells": int(corpus["validation"].sum()),
-            "epoch kept": facts["epoch"],
-            "training cells per second (median)": round(cost["cells_per_second"].median()),
-            "device": "; ".join(f"{d}, {t} thread(s)" for d, t in set(zip(cost["device"], cost["threads"]))),
-        }
-    return pd.DataFrame(columns)
-
-
-def baseline_table(workspace: Workspace) -> pd.DataFrame:
-    """Accuracy on hidden tokens of the model and of three guesses, and on tokens where the third is wrong."""
-    import pandas as pd
-
-    parts = []
-    for tissue in workspace.profile.tissues:
-        table = pd.read_csv(workspace.checkpoint_dir(tissue) / "baselines.csv")
-        parts.append(table.assign(tissue=tissue).set_index(["tissue", "predictor"]))
-    return pd.concat(parts).round(3)
-
-
 def full_text(table: pd.DataFrame) -> HTML:
     """Show a table whole: no cell is cut short, no row left out; text is escaped."""
     import pandas as pd

@@ -25,15 +25,16 @@ errors files config manifest designs tasks names profiles workspace
 effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
 unpack tenx readers standard lockfile downloads hub sources inventory
 genes manifest_draft normalization vocabulary preprocessing
-tokens gene2vec model checkpoints masked progress pretraining
+tokens gene2vec model checkpoints masked corpus_report progress pretraining gene_neighbours
 embeddings hidden plain_features features representations
 splits
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted evaluation
 audit rigor real_numbers
 contrasts statements claims
-figure_style figure_rows figures_bars figures_data figures_methods figures_scaling figures_units figures_claims figures
-tables
+figure_style figure_rows figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
+figures_claims figures
+tables tables_pretraining
 cell_files embedding_files tidy run_facts chapters site lifeline grid runs own_pages doctor
 run_commands cell_commands
 data_requests fetching data_commands cli
