@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import InputError
+from .run_commands import ProfileOption
 
 app = typer.Typer()
 
@@ -17,6 +18,7 @@ TotalOption = Annotated[
     str | None, typer.Option(help="obs column with each cell's total, where genes were dropped from the counts.")
 ]
 CoverageOption = Annotated[float, typer.Option(min=0, max=1, help="Least share of the genes that must be measured.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Cells per forward pass.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]
 
@@ -36,7 +38,7 @@ def embed(
     values: ValuesOption = "auto",
     total_key: TotalOption = None,
     min_coverage: CoverageOption = 0.5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cells per forward pass.")] = 32,
+    batch_size: BatchOption = 32,
     device: DeviceOption = "auto",
     force: ForceOption = False,
 ) -> None:
@@ -56,6 +58,72 @@ def embed(
     for name, (n, width) in found.shapes.items():
         typer.echo(f"obsm['{name}']: {n:,} × {width:,}")
     typer.echo(f"done: {out}; uns['scarafm'] says how it was made")
+
+
+@app.command()
+def train_head(
+    task: Annotated[str, typer.Argument(help="random:SET, replicate:SET or cross:SOURCE:TARGET.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    profile: ProfileOption = "demo",
+    label: Annotated[str, typer.Option(help="A label of the manifest.")] = "stress",
+    representation: Annotated[str, typer.Option(help="raw, CLS, WM, PCA_1, PCA_2 or PCA_3.")] = "raw",
+    head: Annotated[str, typer.Option(help="LR, XGB or MLP.")] = "LR",
+    n_train: Annotated[str, typer.Option(help="A number of cells, or all.")] = "all",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split and the head.")] = 0,
+    force: ForceOption = False,
+) -> None:
+    """Train a head on the cells of a task and store it for `scarafm predict`."""
+    from .configurations import make_request
+    from .predictions import caveats
+    from .stored_heads import train_head as train
+    from .workspace import open_workspace
+
+    workspace = open_workspace(profile)
+    workspace = open_workspace(profile, threads=workspace.profile.threads)
+    size = int(n_train) if n_train.isdigit() else n_train
+    make_request(workspace.profile.evaluation, n_train=[size])  # refuses what is no size
+    stored = train(
+        workspace, task, out, representation=representation, head=head, label=label, n_train=size, seed=seed,
+        force=force,
+    )  # fmt: skip
+    for line in caveats(stored):
+        typer.echo(line)
+    typer.echo(f"done: {out}; use it with: scarafm predict FILE --head {out} --out scores.csv")
+
+
+@app.command()
+def predict(
+    file: FileArgument,
+    *,
+    head: Annotated[Path, typer.Option(help="Folder of a stored head, made by train-head.")],
+    out: Annotated[Path, typer.Option(help="scores.csv, or an .h5ad with the scores in obs.")],
+    values: ValuesOption = "auto",
+    total_key: TotalOption = None,
+    min_coverage: CoverageOption = 0.9,
+    batch_size: BatchOption = 32,
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+) -> None:
+    """Label anybody's cells with a stored head, and say what the scores are worth."""
+    from .predictions import caveats, predict_file
+    from .stored_heads import load_head
+
+    stored = load_head(head)
+    if stored.encoder is not None:
+        stored.encoder.to(choose_device(device))
+    found = predict_file(
+        file, out, stored=stored, values=values, total_key=total_key, min_coverage=min_coverage,
+        batch_size=batch_size, force=force, report=_progress,
+    )  # fmt: skip
+    for line in caveats(stored):
+        typer.echo(line)
+    typer.echo(f"genes of the head: {found.coverage}")
+    if found.coverage.missing:
+        typer.echo("a gene that is not measured was read as not expressed (raw) or not seen (encoder)")
+    if found.empty:
+        typer.echo(f"{found.empty:,} cells have no count in a nuclear locus: their label means nothing")
+    typer.echo(f"done: {', '.join(f'{n:,} cells {name}' for name, n in found.labels.items())}; {out}")
 
 
 def choose_device(name: str):

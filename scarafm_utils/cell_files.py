@@ -120,7 +120,8 @@ class CellFile:
             loci = self._loci(rows)
             values = np.expm1(loci.X.data)
             inside = loci.var_names.isin(genes)[loci.X.indices]
-            self._inside, self._total = self._inside + values[inside].sum(), self._total + values.sum()
+            self._inside += float(values[inside].sum(dtype=float))
+            self._total += float(values.sum(dtype=float))
             self.empty[rows] = loci.X.getnnz(axis=1) == 0
             yield rows, to_vocabulary(loci, genes)
 

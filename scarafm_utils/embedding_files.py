@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Representations that are one vector per cell; ENS and CNN are classifiers.
 VECTORS = (*SUMMARIES, "PCA_1", "PCA_2", "PCA_3")
+REAL_WEIGHTS = (
+    "For real weights run `make book PROFILE=release` (the authors') or PROFILE=laptop, and give that checkpoint."
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,13 @@ def open_encoder(
     return Encoder(load_checkpoint(path), f"encoder {name}", facts["weights_sha256"], facts["corpus_real"])
 
 
-def check_meeting(cells: CellFile, trained_on: str, *, corpus_real: bool) -> None:
-    """Refuse real cells where training cells were simulated: what was learnt there is made up."""
-    if corpus_real or cells.simulated:
-        return
-    raise InputError(
-        f"{cells.name}: real cells (no mark of the simulator), but the {trained_on} was trained on simulated ones. "
-        "For real weights run `make book PROFILE=release` (the authors') or PROFILE=laptop, and give that checkpoint."
-    )
+def check_meeting(cells: CellFile, what: str, *, trained_on_real: bool, way_out: str) -> None:
+    """Refuse real cells where `what` was trained on simulated ones: what it learnt is made up."""
+    if not (trained_on_real or cells.simulated):
+        raise InputError(
+            f"{cells.name}: real cells (no mark of the simulator), but the {what} was trained on simulated ones. "
+            + way_out
+        )
 
 
 def embed_file(
@@ -141,7 +143,7 @@ def embed_file(
 
     with as_h5ad(path) as plain, open_cells(plain, values=values, total_key=total_key) as cells:
         cells.name = path.name
-        check_meeting(cells, encoder.name, corpus_real=encoder.corpus_real)
+        check_meeting(cells, encoder.name, trained_on_real=encoder.corpus_real, way_out=REAL_WEIGHTS)
         cells.coverage(encoder.model.genes).check(min_coverage, cells.name)
         with atomic_path(out) as temporary:
             shutil.copyfile(plain, temporary)

@@ -22,6 +22,7 @@ from .tokens import measured_columns
 if TYPE_CHECKING:
     import anndata as ad
 
+    from .embeddings import EmbeddingPCA
     from .model import ScAraFM
 
 #: Names that need an encoder; a prefix ("untrained:WM") names another one.
@@ -140,6 +141,10 @@ class TaskFeatures:
         """
         used = used and [np.sort(self._rows(names)) for names in used]
         self._hidden(prefix).prepare([np.sort(self._rows(names)) for names in fits], used)
+
+    def pca(self, *, fit: Sequence[str], prefix: str = "") -> EmbeddingPCA:
+        """The components behind PCA_1, PCA_2 and PCA_3, learnt from the cells `fit`."""
+        return self._hidden(prefix).pca(np.sort(self._rows(fit)))
 
     def _hidden(self, prefix: str) -> HiddenStates:
         if prefix not in self.models:

@@ -126,12 +126,15 @@ class HiddenStates:
         for i, fit in enumerate(new):
             self._pcas[fit.tobytes()] = EmbeddingPCA(k).fit_moments(*moments.total(i))
 
+    def pca(self, fit: np.ndarray) -> EmbeddingPCA:
+        """The components learnt from the cells at the positions `fit`, sorted."""
+        if fit.tobytes() not in self._pcas:
+            self.prepare([fit])
+        return self._pcas[fit.tobytes()]
+
     def pca_scores(self, k: int, *, fit: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Scores (len(rows), G·k) of the cells `rows` on components fitted on the cells `fit`, sorted."""
-        key = fit.tobytes()
-        if key not in self._pcas:
-            self.prepare([fit])
-        most = self._pcas[key].k
+        key, most = fit.tobytes(), self.pca(fit).k
         if k > most:
             raise InputError(f"PCA_{k} of embeddings with {most} dimensions: use PCA_{most}.")
         if key not in self._scores or (self._scores[key][0][rows] < 0).any():

@@ -35,7 +35,8 @@ contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
 figures_claims figures
 tables tables_pretraining
-cell_files embedding_files tidy run_facts chapters site lifeline grid runs own_pages doctor
+cell_files embedding_files stored_heads predictions
+tidy run_facts chapters site lifeline grid runs own_pages doctor
 run_commands cell_commands
 data_requests fetching data_commands cli
 """.split()  # noqa: SIM905 - groups of a line each

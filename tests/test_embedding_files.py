@@ -13,7 +13,7 @@ from evaluation_world import DROUGHT, GENES, make_cells
 from test_pretraining import performer, released_file
 
 from scarafm_utils import cell_files
-from scarafm_utils.cell_files import Coverage, open_cells
+from scarafm_utils.cell_files import CellFile, Coverage, open_cells
 from scarafm_utils.checkpoints import save_checkpoint
 from scarafm_utils.embedding_files import Encoder, embed_file, open_encoder
 from scarafm_utils.errors import InputError
@@ -72,6 +72,24 @@ def test_embeddings_are_those_of_the_evaluation_and_the_rest_of_the_file_stays(t
     assert facts["share_of_counts"] == pytest.approx(per_cell.mean(), rel=1e-4)
     assert list(facts["pca_genes"]) == [g for g in GENES if g in lacking.var_names]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.h5ad"]
+
+
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+def test_only_one_part_of_the_cells_is_read_at_a_time(tmp_path, monkeypatch, form):
+    adata, read = make_counts(95), []
+    if form == "dense":
+        adata.X = adata.X.toarray()
+    original = CellFile._rows
+
+    def counted(self, place, rows):
+        read.append(rows.stop - rows.start)
+        return original(self, place, rows)
+
+    monkeypatch.setattr(cell_files, "CHUNK", 10)
+    monkeypatch.setattr(CellFile, "_rows", counted)
+    path = written(adata, tmp_path / "in.h5ad")
+    embed_file(path, tmp_path / "out.h5ad", encoder=make_encoder(), representations=["WM", "PCA_2"])
+    assert max(read) == 10 and sum(read) < 2 * 95 + 20
 
 
 def test_an_unmeasured_gene_is_mask_and_not_zero(tmp_path):
