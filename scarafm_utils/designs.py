@@ -99,7 +99,8 @@ def verdicts(design: Design, *, partners: Sequence[str] | None) -> list[Verdict]
     `partners` are data sets of the same stress and classes (`partners`); None where nobody has looked.
     """
     held_out = _replicate(design)
-    matched = f"random and replicate on the same test cells: {held_out.reason}"
+    same = "tests random and replicate on the same cells"
+    matched = same if held_out.answer == "yes" else "needs what replicate needs"
     return [_random(design), held_out, Verdict("matched", held_out.answer, matched), _cross(partners)]
 
 
@@ -128,15 +129,15 @@ def _replicate(design: Design) -> Verdict:
         few = "no second replicate, and too few libraries are known to hold one of each class out"
         return Verdict("replicate", "no", few)
     lone = [c for c, libraries in design.per_class.items() if libraries < 2]
-    left = f"nothing of {' and '.join(lone)} is left to train on once its library is held out"
+    left = f"nothing of {' and '.join(lone)} is left to train on once a library is held out"
     return Verdict("replicate", "no", left if lone else "no library or replicate holds all classes")
 
 
 def _cross(partners: Sequence[str] | None) -> Verdict:
     if partners:
         return Verdict("cross", "yes", f"with {', '.join(partners)}, in both directions")
-    needed = "a second study with the same stress and the same classes"
-    return Verdict("cross", "no", f"needs {needed}" if partners is None else f"there is no {needed.removeprefix('a ')}")
+    study = "second study with the same stress and the same classes"
+    return Verdict("cross", "no", f"needs a {study}" if partners is None else f"there is no {study}")
 
 
 def _presence(cells: pd.DataFrame, key: str, label_key: str, classes: Sequence[str]) -> pd.DataFrame:

@@ -96,6 +96,7 @@ class SourceSpec(Strict):
     counts: CountsPlace | None = None
     normalised: bool | None = None
     measured: str | None = None
+    terms: str = UNKNOWN
     note: str = ""
 
     @field_validator("url")

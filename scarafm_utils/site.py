@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from .chapters import CHAPTERS, page_runs
+from .data_page import write_data_tables
 from .errors import InputError
 from .files import atomic_path, write_text
 from .tidy import page_notice
@@ -110,6 +111,7 @@ def build_site(workspace: Workspace) -> Path:
     Path of the first page.
     """
     fill_executed(workspace)
+    write_data_tables(workspace, EXECUTED / "data")
     write_generated_figures()
     fresh = PROJECT / "_build" / "next"
     shutil.rmtree(fresh, ignore_errors=True)

@@ -34,7 +34,7 @@ audit rigor real_numbers
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
 figures_claims figures
-tables tables_pretraining
+tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
 tidy run_facts chapters site lifeline grid runs own_pages doctor
 run_commands cell_commands
