@@ -21,6 +21,7 @@ from .errors import ChapterError, InputError, suggest
 from .files import atomic_path, hash_of
 from .names import FEATURES, HEADS
 from .profiles import TissueGrid, parse_task
+from .reports import relayed, running_path
 from .run_facts import cost_and_place, failure_kept, failure_path, now
 from .tidy import check_executed, tidy
 from .workspace import PROJECT, Workspace, open_workspace
@@ -230,7 +231,8 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
     notebook = select_cells(read_notebook(spec), index=slug == "index")
     facts = {"chapter": chapter, "run": slug, "parameters": params, "date": now()}
     started = time.monotonic()
-    with failure_kept(facts, failure_path(workspace, chapter, out.stem)):
+    running = running_path(workspace.folder, f"{chapter}-{slug}")
+    with failure_kept(facts, failure_path(workspace, chapter, out.stem)), relayed(running):
         executed = _execute(notebook, params, name=f"{chapter} {slug}")
         check_executed(executed, name=f"{chapter} {slug}")
     facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}

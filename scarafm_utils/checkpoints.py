@@ -98,8 +98,8 @@ def read_checkpoint_facts(path: str | Path) -> dict:
     return json.loads(description.read_text())
 
 
-def load_checkpoint(path: str | Path) -> ScAraFM:
-    """Load a model written by :func:`save_checkpoint`, in evaluation mode, on the CPU.
+def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> ScAraFM:
+    """Load a model written by :func:`save_checkpoint`, in evaluation mode, on `device`.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def load_checkpoint(path: str | Path) -> ScAraFM:
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights.name}: does not fit its model.json ({_one_line(error)}).") from error
-    return model.eval()
+    return model.to(device).eval()
 
 
 def load_released_checkpoint(

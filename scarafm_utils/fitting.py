@@ -108,8 +108,11 @@ class Battery:
 
     @cached_property
     def models(self) -> dict:
-        """The encoder and its two controls."""
-        model = load_checkpoint(self.workspace.checkpoint_dir(self.experiment.tissue))
+        """The encoder and its two controls, on the GPU where there is one."""
+        from .model import default_device
+
+        folder = self.workspace.checkpoint_dir(self.experiment.tissue)
+        model = load_checkpoint(folder, device=default_device())
         return {"": model} | control_models(model, seed=self.workspace.profile.seed)
 
     @cached_property

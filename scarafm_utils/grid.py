@@ -15,6 +15,7 @@ from .chapters import CHAPTERS, read_notebook
 from .errors import InputError
 from .files import write_text
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
+from .reports import RUNNING
 from .sources import fetch
 from .workspace import DOWNLOADS, PROJECT, Workspace, open_workspace
 
@@ -136,7 +137,7 @@ def _environment() -> dict[str, str]:
 
 
 def _relay(process: subprocess.Popen) -> list[str]:
-    """Show what a person wants to see: each finished run, how many there are, and the time so far."""
+    """Show what a person wants to see: how long runs get on, each finished run, how many, and the time."""
     log, finished, started = [], [], time.monotonic()
     assert process.stdout is not None
     for line in process.stdout:
@@ -148,7 +149,7 @@ def _relay(process: subprocess.Popen) -> list[str]:
             minutes, seconds = divmod(int(time.monotonic() - started), 60)
             print(f"[{progress[1]}/{progress[2]}] {minutes}:{seconds:02d} {', '.join(finished)}", flush=True)
             finished = []
-        elif line.startswith("scarafm: "):
+        elif line.startswith(("scarafm: ", RUNNING)):
             print(line.rstrip(), flush=True)
     return log
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 from .errors import InputError
 from .model import ScAraFM
+from .parallel import share_of, sum_over_processes
 from .tokens import TokenStore, mask_tokens, seeded_generator
 
 if TYPE_CHECKING:
@@ -106,19 +107,32 @@ def bytes_per_cell(model: ScAraFM) -> int:
     return 4 * (len(model.genes) + 1) * (per_token + 8 * c.dim)
 
 
-def forward_function(model: ScAraFM, config: PretrainConfig) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return tokens → logits on the model's device, in bfloat16 and compiled where asked and possible."""
+def forward_function(
+    model: ScAraFM, config: PretrainConfig, *, micro_batch: int = 1
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return tokens → logits on the model's device, in bfloat16 and compiled where asked and possible.
+
+    Compiled code is tried on `micro_batch` cells; other numbers of cells may be compiled anew.
+    """
     device = next(model.parameters()).device
     bf16 = config.bf16 and _has_bf16(device)
     if config.bf16 and not bf16:
         warnings.warn(f"bf16: this {device.type} has no bfloat16 arithmetic; float32 is used.", stacklevel=3)
-    run = _compile(model, device) if config.compile else model
 
-    def forward(tokens: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return run(tokens.to(device))
+    def through(run):
+        def forward(tokens: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                return run(tokens.to(device, non_blocking=True))
 
-    return forward
+        return forward
+
+    if not config.compile:
+        return through(model)
+    compiled = through(torch.compile(model))
+    reason = _failure(compiled, model, micro_batch)
+    if reason:
+        warnings.warn(f"compile: torch.compile failed ({reason}); plain torch is used.", stacklevel=3)
+    return through(model) if reason else compiled
 
 
 def _has_bf16(device: torch.device) -> bool:
@@ -127,32 +141,47 @@ def _has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def _compile(model: ScAraFM, device: torch.device):
-    """The compiled model where a trial forward pass works, else the model, with a warning."""
-    compiled = torch.compile(model)
+def _failure(forward, model: ScAraFM, n_cells: int) -> str:
+    """Why a trial of the compiled `forward` fails, in one line; empty where it works."""
     count, model.auto_redraw = model.auto_redraw, False
     try:
-        compiled(torch.zeros(2, len(model.genes), dtype=torch.uint8, device=device))
+        forward(torch.zeros(n_cells, len(model.genes), dtype=torch.uint8))
     except (RuntimeError, OSError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        warnings.warn(f"compile: torch.compile failed ({reason}); plain torch is used.", stacklevel=4)
-        compiled = model
-    model.auto_redraw = count
-    return compiled
+        return str(error).strip().splitlines()[0][:120]
+    finally:
+        model.auto_redraw = count
+    return ""
 
 
-def sum_over_processes(values: np.ndarray | list[float], device: torch.device) -> np.ndarray:
-    """Add up float numbers over all processes of a ``torchrun``; alone, the numbers themselves."""
-    if not dist.is_initialized():
-        return np.asarray(values, dtype=float)
-    total = torch.tensor(np.asarray(values, dtype=float), device=device)
-    dist.all_reduce(total)
-    return total.cpu().numpy()
+def masked_batches(
+    store: TokenStore, epoch: int, *, config: PretrainConfig, device: torch.device, start: int = 0
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, int]]:
+    """Yield step, inputs, targets and the number of hidden tokens of an epoch, from `start` on.
+
+    On a GPU a thread reads and masks the next batch while this one is trained on.
+    """
+    cuda = device.type == "cuda"
+
+    def prepared():
+        for step, tokens in store.batches(
+            batch_size=config.batch_size, seed=config.seed, epoch=epoch, start=start
+        ):
+            pair = hide(tokens, TRAINING, epoch, step, config=config, n_bins=store.n_bins)
+            n_masked = int((pair[1] >= 0).sum())
+            yield step, *(t.pin_memory() if cuda else t for t in pair), n_masked
+
+    for step, inputs, targets, n_masked in one_ahead(prepared()) if cuda else prepared():
+        yield step, inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True), n_masked
 
 
-def rank_and_world() -> tuple[int, int]:
-    """This process's number and the number of processes."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+def one_ahead(items: Iterable) -> Iterator:
+    """Yield the same items, each made by a thread while the one before is in use."""
+    items, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, items, end)
+            yield item
 
 
 @torch.no_grad()
@@ -172,12 +201,11 @@ def evaluate(
     """
     micro_batch = micro_batch or choose_micro_batch(model, config)
     forward = forward or forward_function(model, config)
-    rank, world = rank_and_world()
     sums = np.zeros(5)
     model.eval()
     for step, tokens in val.batches(batch_size=config.batch_size):
         inputs, targets = hide(tokens, VALIDATION, step, config=config, n_bins=val.n_bins)
-        for part in torch.arange(len(tokens))[rank::world].split(micro_batch):
+        for part in share_of(len(tokens)).split(micro_batch):
             sums += _score(forward(inputs[part]), inputs[part], targets[part], val.n_bins)
     loss, right, n, hard_right, n_hard = sum_over_processes(sums, next(model.parameters()).device)
     return {

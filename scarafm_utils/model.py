@@ -89,14 +89,14 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     """Attention by positive random features, in time and memory linear in N.
 
     phi(q) @ (phi(k)ᵀ v) / phi(q) @ (phi(k)ᵀ 1) with phi(x) = exp(xP - |x|²/2 - max) + eps.
-    The factor 1/√m of phi cancels and is left out; v gets a column of ones, so that one product
-    gives numerator and denominator; eps enters as sums over tokens and over features, since
+    The factor 1/√m of phi cancels and is left out; exp(-|x|²/2) belongs to a whole row and is
+    multiplied where rows are narrow; v gets a column of ones, so that one product gives numerator
+    and denominator; eps enters as sums over tokens and over features, since
     (A + eps) B = AB + eps · ΣB.  Tokens are taken in blocks, so that the features stay in cache;
     the maximum of the keys is then a running one, and sums made with an older one are rescaled.
     q, k, v: (B, h, N, e); returns (B, h, N, e).
     """
-    scale = q.shape[-1] ** -0.25
-    weight = (projection * scale).T.to(q.dtype)  # (e, m)
+    weight = (projection * q.shape[-1] ** -0.25).T.to(q.dtype)  # (e, m)
     whole = q.is_cuda or torch.compiler.is_compiling()  # launches, and compiling, cost more than cache
     block = q.shape[2] if whole else max(1, BLOCK_FEATURES // (q.shape[1] * len(projection)))
     v = F.pad(v, (0, 1), value=1.0)  # (B, h, N, e + 1)
@@ -105,8 +105,9 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     for k_part, v_part in zip(k.split(block, 2), v.split(block, 2), strict=True):
         phi = k_part @ weight  # (B, h, n, m)
         new_peak = torch.maximum(peak, phi.detach().amax((-2, -1), keepdim=True))  # (B, h, 1, 1)
-        phi = phi.sub_(half_square(k_part, scale) + new_peak).exp_()
-        context = context * (peak - new_peak).exp() + phi.transpose(-2, -1) @ v_part  # (B, h, m, e + 1)
+        phi = phi.sub_(new_peak).exp_()
+        sums = phi.transpose(-2, -1) @ (row_factor(k_part) * v_part)  # (B, h, m, e + 1)
+        context = context * (peak - new_peak).exp() + sums
         peak = new_peak
     if key_max == "batch":
         context = context * (peak - peak.amax()).exp()
@@ -116,15 +117,15 @@ def favor_attention(q, k, v, projection, *, key_max: str):
     out = []
     for q_part in q.split(block, 2):
         phi = q_part @ weight  # (B, h, n, m)
-        phi = phi.sub_(half_square(q_part, scale) + phi.detach().amax(-1, keepdim=True)).exp_()
-        sums = phi @ context + rest  # (B, h, n, e + 1)
+        phi = phi.sub_(phi.detach().amax(-1, keepdim=True)).exp_()
+        sums = row_factor(q_part) * (phi @ context) + rest  # (B, h, n, e + 1)
         out.append(sums[..., :-1] / sums[..., -1:])
     return torch.cat(out, dim=2)
 
 
-def half_square(x, scale: float):
-    """|scale · x|² / 2 along the last axis, kept: (…, 1)."""
-    return x.square().sum(-1, keepdim=True) * (scale**2 / 2)
+def row_factor(x):
+    """exp(-|x|²/2) of each row, scaled as the features are: (…, e) → (…, 1)."""
+    return (x.float().square().sum(-1, keepdim=True) * (-0.5 / math.sqrt(x.shape[-1]))).exp().to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -273,6 +274,11 @@ class ScAraFM(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Predict each position's id: tokens (B, G) → logits (B, G + 1, n_ids)."""
         return self.to_ids(self.encode(tokens))
+
+
+def default_device() -> torch.device:
+    """The GPU where torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

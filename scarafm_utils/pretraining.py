@@ -4,9 +4,9 @@ The order of the cells depends on (seed, epoch) and the masks on (seed, epoch, s
 nothing random has to be stored: a run that was killed starts again from its last checkpoint and
 ends with the same loss curve and, on a CPU at the same thread count, the same bytes.  Under
 ``torchrun`` each process takes its share of every batch and the gradients are summed, which gives
-the losses of one process::
+the losses of one process; each takes the GPU of its number where there are GPUs::
 
-    torchrun --nproc-per-node 2 -m scarafm_utils.pretraining paper leaf
+    torchrun --nproc-per-node 8 --no-python scarafm pretrain leaf --profile paper
 
 Deviations from the released code: cells are shuffled over all studies; validation masks are fixed
 and hide the same share as in training; losses are means over all hidden tokens of an epoch.
@@ -14,19 +14,13 @@ and hide the same share as in training; losses are means over all hidden tokens 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from safetensors.torch import load_file
 
 from .checkpoints import load_checkpoint, load_released_checkpoint, read_checkpoint_facts, save_checkpoint
 from .corpus_report import corpus_table, guess_table, read_ones
@@ -35,19 +29,18 @@ from .files import write_csv
 from .gene2vec import load_gene2vec, train_gene2vec
 from .masked import (
     DEFAULTS,
-    TRAINING,
     PretrainConfig,
     choose_micro_batch,
     evaluate,
     forward_function,
-    hide,
     masked_baselines,
+    masked_batches,
     masked_loss,
-    rank_and_world,
-    sum_over_processes,
 )
 from .model import ModelConfig, ScAraFM
-from .progress import Progress, end_epoch, fingerprint_of, record_cost, resume, save_progress
+from .parallel import processes, rank_and_world, share_of, sum_gradients, wait_for_all
+from .progress import Progress, end_epoch, fingerprint_of, record_cost, resume, save_progress, weights_of
+from .reports import Report, Status, lines_to_file, running_path
 from .tokens import CHUNK_CELLS, TokenStore, tokenize
 
 if TYPE_CHECKING:
@@ -66,11 +59,11 @@ BASELINE_COLUMNS = ("baseline_commonest", "baseline_gene", "baseline_cell")
 
 def pretrain(
     model: ScAraFM, store: TokenStore, *, val: TokenStore, config: PretrainConfig = DEFAULTS,
-    checkpoint_dir: str | Path, restart: bool = False, report: Callable[[str], None] | None = None, **facts,
+    checkpoint_dir: str | Path, restart: bool = False, report: Report | None = None, **facts,
 ) -> pd.DataFrame:
     """Train `model` in place, go on where a killed run stopped, and end with the best weights.
 
-    Each epoch writes ``last.safetensors`` (weights, Adam, progress), ``cost.csv`` (seconds per
+    Each epoch writes ``last.safetensors`` (all that a later start needs), ``cost.csv`` (seconds per
     epoch) and, where the validation loss is the lowest so far, ``model.safetensors`` with
     ``model.json``.  Training ends after `epochs`, or when the validation loss has not fallen by
     `min_delta` for `patience` epochs.
@@ -87,7 +80,8 @@ def pretrain(
         What to do where the folder holds a run with other settings, data or code: begin anew
         (True) or refuse (False).
     report
-        Called with one line per epoch, for example ``print``.
+        Called with a :class:`~scarafm_utils.reports.Status` after each step and each epoch, by the
+        first process alone.
     facts
         Passed on to :func:`save_checkpoint`: corpus_real, profile, and more.
 
@@ -103,64 +97,76 @@ def pretrain(
     """
     import pandas as pd
 
-    folder, rank_world = Path(checkpoint_dir), rank_and_world()
+    folder, first_process = Path(checkpoint_dir), rank_and_world()[0] == 0
+    device = next(model.parameters()).device
     store, val = _as_store(store, model), _as_store(val, model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate)
     progress = Progress(fingerprint_of(model, store, val, config), choose_micro_batch(model, config))
     progress = resume(model, optimizer, progress, folder, restart=restart)
-    forward = forward_function(model, config)
+    wait_for_all()  # the first process may replace the file that the others read
+    forward = forward_function(model, config, micro_batch=progress.micro_batch)
     model.auto_redraw = False  # counted once per batch, whatever the micro-batch
 
     while progress.epoch < config.epochs and progress.waited < config.patience:
         started, first = time.perf_counter(), progress.step
+        total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
         model.train()
-        for step, tokens in store.batches(
-            batch_size=config.batch_size, seed=config.seed, epoch=progress.epoch, start=first
+        for step, inputs, targets, n_masked in masked_batches(
+            store, progress.epoch, config=config, device=device, start=first
         ):
-            inputs, targets = hide(tokens, TRAINING, progress.epoch, step, config=config, n_bins=store.n_bins)
-            n_masked = int((targets >= 0).sum())
             model.count_training_call()
-            loss_sum = 0.0
-            for part in torch.arange(len(tokens))[rank_world[0] :: rank_world[1]].split(progress.micro_batch):
+            loss_sum = torch.zeros_like(total)
+            for part in share_of(len(inputs)).split(progress.micro_batch):
                 loss = masked_loss(forward(inputs[part]), targets[part])
                 (loss / max(n_masked, 1)).backward()
-                loss_sum += loss.item()
-            progress.loss_sum += _sum_gradients(model, loss_sum)
-            progress.n_masked += n_masked
-            progress.step = step + 1
+                loss_sum += loss.detach()
+            total += sum_gradients(model, loss_sum)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            progress.n_masked += n_masked
+            progress.step = step + 1
             if config.save_every and progress.step % config.save_every == 0:
+                progress.loss_sum = float(total)
                 save_progress(model, optimizer, progress, folder)
+            if report and first_process:
+                report(_status(progress, config, len(store), first, started, loss=total / max(progress.n_masked, 1)))
 
-        row = {"epoch": progress.epoch + 1, "train_loss": progress.loss_sum / max(progress.n_masked, 1)}
+        row = {"epoch": progress.epoch + 1, "train_loss": float(total) / max(progress.n_masked, 1)}
         row |= evaluate(model, val, config=config, micro_batch=progress.micro_batch, forward=forward)
-        n_cells = len(store) - first * config.batch_size
-        improved = end_epoch(progress, row, config)
-        if improved and rank_world[0] == 0:
-            save_checkpoint(model, folder, seed=config.seed, epoch=row["epoch"], **facts)
+        status = _status(progress, config, len(store), first, started, loss=row["train_loss"], row=row)
+        if end_epoch(progress, row, config):
+            progress.best_state = weights_of(model)
+            if first_process:
+                save_checkpoint(model, folder, seed=config.seed, epoch=row["epoch"], **facts)
         save_progress(model, optimizer, progress, folder)
-        record_cost(model, progress, folder, time.perf_counter() - started, n_cells)
-        if report and rank_world[0] == 0:
-            report(", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        record_cost(model, progress, folder, status.seconds, status.trained)
+        if report and first_process:
+            report(status)
 
-    _wait_for_all()
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.load_state_dict(progress.best_state)
+    if first_process and not _is_there(folder):
+        save_checkpoint(model, folder, seed=config.seed, epoch=_best_epoch(progress), **facts)
+    wait_for_all()
     model.eval().auto_redraw = True
     return pd.DataFrame(progress.history)
 
 
-def _sum_gradients(model: ScAraFM, loss_sum: float) -> float:
-    """Add up the gradients, and the losses, of all processes."""
-    if not dist.is_initialized():
-        return loss_sum
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad = part.view_as(p)
-    return float(sum_over_processes([loss_sum], flat.device)[0])
+def _status(progress: Progress, config: PretrainConfig, n: int, first: int, started: float, **shown) -> Status:
+    """What a report says; `first` is the step that this process began the epoch with."""
+    cells, before = (min(step * config.batch_size, n) for step in (progress.step, first))
+    return Status(
+        epoch=progress.epoch + 1, epochs=config.epochs, cells=cells, of=n, trained=cells - before,
+        seconds=time.perf_counter() - started, **shown,
+    )
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether the checkpoint is: Snakemake removes the declared output of a job that was killed."""
+    return all((folder / f"model.{ending}").exists() for ending in ("safetensors", "json"))
+
+
+def _best_epoch(progress: Progress) -> int:
+    return min(progress.history, key=lambda row: row["val_loss"])["epoch"]
 
 
 def _as_store(cells, model: ScAraFM) -> TokenStore:
@@ -174,29 +180,7 @@ def _as_store(cells, model: ScAraFM) -> TokenStore:
     return cells
 
 
-def _wait_for_all() -> None:
-    if dist.is_initialized():
-        dist.barrier()
-
-
-@contextlib.contextmanager
-def processes() -> Iterator[torch.device]:
-    """Join the process group that ``torchrun`` describes, if any; yield the device to train on."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
-    if several:
-        dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield device
-    finally:
-        if several:
-            dist.destroy_process_group()
-
-
-def pretrain_tissue(
-    workspace: Workspace, tissue: str, *, report: Callable[[str], None] | None = None
-) -> pd.DataFrame:
+def pretrain_tissue(workspace: Workspace, tissue: str, *, report: Report | None = None) -> pd.DataFrame:
     """Train the encoder of one tissue on its processed pretraining data sets.
 
     Writes the corpus to ``tokens/<tissue>`` and, to ``checkpoints/<tissue>``: the checkpoint,
@@ -205,6 +189,11 @@ def pretrain_tissue(
     drawn by cell, in each data set; gene vectors see training cells only.  With the source
     ``release`` nothing is trained: the authors' weights are fetched and converted, and the table
     is one row without losses.
+
+    Parameters
+    ----------
+    report
+        See :func:`pretrain`; None writes lines to a file, for the process that runs the notebook.
 
     Returns
     -------
@@ -218,23 +207,26 @@ def pretrain_tissue(
     config = PretrainConfig(
         seed=workspace.profile.seed, **{k: v for k, v in settings.model_dump().items() if k in names}
     )
+    name = f"pretraining-{tissue}"
+    report = report or lines_to_file(running_path(workspace.folder, name), title=f"pretraining {tissue}")
     with processes() as device:
         store = _write_corpus(workspace, tissue)
         train, val = store.split(val_fraction=settings.val_fraction, seed=workspace.profile.seed)
-        model = _new_model(workspace, tissue, train).to(device)
+        model, facts = _new_model(workspace, tissue, train)
         history = pretrain(
-            model, train, val=val, config=config, checkpoint_dir=folder, restart=True, report=report,
-            corpus_real=not workspace.simulated, profile=workspace.profile.name, tissue=tissue,
+            model.to(device), train, val=val, config=config, checkpoint_dir=folder, restart=True, report=report,
+            corpus_real=not workspace.simulated, profile=workspace.profile.name, tissue=tissue, **facts,
         )
         baselines = masked_baselines(train, val, config=config, model=model)
         guesses = guess_table(train, val, model=model, config=config)
-    for column, accuracy in zip(BASELINE_COLUMNS, baselines["accuracy"], strict=False):
-        history[column] = accuracy
-    write_csv(folder / "baselines.csv", baselines)
-    write_csv(folder / "guesses.csv", guesses)
-    write_csv(folder / "ones.csv", read_ones(workspace, tissue))
-    write_csv(folder / "corpus.csv", corpus_table(store, train, val))
-    write_csv(folder / "history.csv", history)
+        for column, accuracy in zip(BASELINE_COLUMNS, baselines["accuracy"], strict=False):
+            history[column] = accuracy
+        if rank_and_world()[0] == 0:
+            write_csv(folder / "baselines.csv", baselines)
+            write_csv(folder / "guesses.csv", guesses)
+            write_csv(folder / "ones.csv", read_ones(workspace, tissue))
+            write_csv(folder / "corpus.csv", corpus_table(store, train, val))
+            write_csv(folder / "history.csv", history)
     return history
 
 
@@ -259,7 +251,7 @@ def _write_corpus(workspace: Workspace, tissue: str) -> TokenStore:
 
     if rank_and_world()[0] == 0:
         TokenStore.write(workspace.tokens_dir(tissue), chunks(), genes=genes, n_bins=n_bins)
-    _wait_for_all()
+    wait_for_all()
     return TokenStore.open(workspace.tokens_dir(tissue))
 
 
@@ -293,26 +285,14 @@ def _convert_release(workspace: Workspace, release: ReleaseFiles, tissue: str) -
     return history
 
 
-def _new_model(workspace: Workspace, tissue: str, train: TokenStore) -> ScAraFM:
-    """An untrained model of the profile's shape, with Gene2Vec vectors where asked."""
+def _new_model(workspace: Workspace, tissue: str, train: TokenStore) -> tuple[ScAraFM, dict]:
+    """An untrained model of the profile's shape, with Gene2Vec vectors where asked, and their coverage."""
     shape, seed = workspace.profile.model.model_dump(), workspace.profile.seed
-    vectors, path = None, workspace.checkpoint_dir(tissue) / "gene2vec.txt"
+    facts, vectors, path = {}, None, workspace.checkpoint_dir(tissue) / "gene2vec.txt"
     if shape.pop("gene_init") == "gene2vec":
         if rank_and_world()[0] == 0:
             train_gene2vec(train, path, dim=shape["dim"], seed=seed)
-        _wait_for_all()
-        vectors, _ = load_gene2vec(path, train.genes, dim=shape["dim"], seed=seed)
-    return ScAraFM(ModelConfig(seed=seed, **shape), train.genes, gene_vectors=vectors)
-
-
-def main(arguments: list[str]) -> None:
-    """Pretrain one tissue of a profile: the entry point for ``torchrun``."""
-    from .workspace import open_workspace
-
-    if len(arguments) != 2:
-        raise InputError("give a profile and a tissue, for example: paper leaf")
-    pretrain_tissue(open_workspace(arguments[0]), arguments[1], report=print)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        wait_for_all()
+        vectors, coverage = load_gene2vec(path, train.genes, dim=shape["dim"], seed=seed)
+        facts["gene2vec_coverage"] = coverage
+    return ScAraFM(ModelConfig(seed=seed, **shape), train.genes, gene_vectors=vectors), facts

@@ -1,8 +1,8 @@
 """Where a training run stands, as one file that is written in one step.
 
-``last.safetensors`` holds the weights, Adam's moments and, as JSON in its header, everything else
-that the next step depends on.  There is no state of a random generator in it: order and masks
-follow from the seed and the step.
+``last.safetensors`` holds the weights, the best weights so far, Adam's moments and, as JSON in its
+header, everything else that the next step depends on.  There is no state of a random generator in
+it: order and masks follow from the seed and the step.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from safetensors.torch import load_file, save_file
 
 from .errors import InputError
 from .files import atomic_path, code_digest, write_csv
-from .masked import PretrainConfig, rank_and_world
+from .masked import PretrainConfig
 from .model import ScAraFM
+from .parallel import rank_and_world
 from .tokens import TokenStore
 
-CODE = ("tokens", "model", "masked", "progress", "pretraining")
+CODE = ("tokens", "model", "parallel", "masked", "progress", "pretraining")
 
 
 @dataclass
 class Progress:
-    """Where a run stands: all that the next step depends on beside weights and optimiser."""
+    """Where a run stands: all that the next step depends on beside weights and optimiser.
+
+    `best_state` holds the weights of the epoch with the lowest validation loss, on the CPU.
+    """
 
     fingerprint: dict
     micro_batch: int
@@ -42,6 +46,10 @@ class Progress:
     reference: float = float("inf")
     waited: int = 0
     history: list[dict] = field(default_factory=list)
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def as_json(self) -> str:
+        return json.dumps({f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "best_state"})
 
 
 def end_epoch(progress: Progress, row: dict, config: PretrainConfig) -> bool:
@@ -69,16 +77,21 @@ def fingerprint_of(model: ScAraFM, store: TokenStore, val: TokenStore, config: P
     }
 
 
+def weights_of(model: ScAraFM) -> dict[str, torch.Tensor]:
+    """A copy of all weights and buffers, on the CPU."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+
+
 def save_progress(model: ScAraFM, optimizer: torch.optim.Adam, progress: Progress, folder: Path) -> None:
-    """Write weights, Adam and progress into one file, in one step."""
+    """Write weights, best weights, Adam and progress into one file, in one step."""
     if rank_and_world()[0] != 0:
         return
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in weights_of(model).items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in progress.best_state.items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors |= {f"adam.{index}.{k}": tensor.detach().cpu().contiguous() for k, tensor in state.items()}
     with atomic_path(folder / "last.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(dataclasses.asdict(progress))})
+        save_file(tensors, temporary, metadata={"progress": progress.as_json()})
 
 
 def resume(model, optimizer, fresh: Progress, folder: Path, *, restart: bool) -> Progress:
@@ -89,9 +102,7 @@ def resume(model, optimizer, fresh: Progress, folder: Path, *, restart: bool) ->
     with safe_open(path, framework="pt") as file:
         saved = Progress(**json.loads(file.metadata()["progress"]))
     other = [key for key, value in fresh.fingerprint.items() if saved.fingerprint.get(key) != value]
-    best_is_lost = saved.history and not all((folder / f"model.{e}").exists() for e in ("safetensors", "json"))
-    if (other and restart) or (not other and best_is_lost):  # only a new run can make the best weights again
-        path.unlink()
+    if other and restart:
         return fresh
     if other:
         there, now = saved.fingerprint.get(other[0]), fresh.fingerprint[other[0]]
@@ -100,14 +111,18 @@ def resume(model, optimizer, fresh: Progress, folder: Path, *, restart: bool) ->
             "Use another checkpoint_dir, or restart=True to replace it."
         )
     tensors = load_file(path)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    model.load_state_dict(_part(tensors, "model."))
+    saved.best_state = _part(tensors, "best.")
     states: dict[int, dict] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("adam."):
-            _, index, key = name.split(".")
-            states.setdefault(int(index), {})[key] = tensor
+    for name, tensor in _part(tensors, "adam.").items():
+        index, key = name.split(".")
+        states.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return saved
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): tensor for k, tensor in tensors.items() if k.startswith(prefix)}
 
 
 def record_cost(model, progress: Progress, folder: Path, seconds: float, n_cells: int) -> None:

@@ -1,14 +1,15 @@
-"""The commands about runs: run, status, compare and doctor."""
+"""The commands about runs: run, pretrain, status, compare and doctor."""
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import InputError
+from .errors import InputError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,25 @@ def _render(profile: str, path: Path) -> Path:
     page = render_page(open_workspace(profile), path)
     typer.echo(f"page: {_shown(page)}")
     return page
+
+
+@app.command()
+def pretrain(tissue: str, *, profile: ProfileOption = "demo") -> None:
+    """Train one tissue's encoder without a notebook; `scarafm build` then takes it over.
+
+    On several GPUs: torchrun --nproc-per-node 8 --no-python scarafm pretrain root --profile paper
+    """
+    from .pretraining import pretrain_tissue
+    from .reports import reporting
+    from .workspace import open_workspace, use_threads
+
+    workspace = open_workspace(profile)
+    if tissue not in workspace.profile.tissues:
+        raise InputError(f"profile '{profile}' has no tissue '{tissue}': {suggest(tissue, workspace.profile.tissues)}")
+    use_threads(workspace.profile.threads)
+    with reporting(sys.stderr) as report:
+        history = pretrain_tissue(workspace, tissue, report=report)
+    typer.echo(f"done: {tissue}, {len(history)} epochs, {_shown(workspace.checkpoint_dir(tissue))}")
 
 
 def _shown(path: Path) -> Path:

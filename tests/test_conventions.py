@@ -25,7 +25,7 @@ errors files config manifest designs tasks names profiles workspace
 effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
 unpack tenx readers standard lockfile downloads hub sources inventory
 genes manifest_draft normalization vocabulary preprocessing
-tokens gene2vec model checkpoints masked corpus_report progress pretraining gene_neighbours
+tokens gene2vec model checkpoints parallel masked corpus_report progress reports pretraining gene_neighbours
 embeddings hidden plain_features features representations
 splits
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads

@@ -16,6 +16,7 @@ from scarafm_utils.model import (
     count_parameters,
     favor_attention,
     orthogonal_features,
+    row_factor,
 )
 from scarafm_utils.tokens import eos_id, seeded_generator
 
@@ -118,6 +119,28 @@ def test_key_max_batch_is_the_released_function(block, monkeypatch):
     assert distance(favor_attention(q, k, v, projection, key_max="head"), expected) > 1e-5
 
 
+def test_the_whole_model_with_key_max_batch_is_the_released_function(monkeypatch):
+    """performer-pytorch with scBERT's stabiliser in place of its own: a maximum over everything."""
+    import performer_pytorch.performer_pytorch as package
+
+    def kernel(data, *, projection_matrix, is_query, eps=1e-4, **_):
+        x = data * data.shape[-1] ** -0.25
+        dash = x @ projection_matrix.T
+        peak = dash.amax(-1, keepdim=True) if is_query else dash.amax()
+        return len(projection_matrix) ** -0.5 * ((dash - x.square().sum(-1, keepdim=True) / 2 - peak).exp() + eps)
+
+    reference, head = reference_and_ours()
+    ours = from_performer(reference.state_dict(), GENES, key_max="batch").eval()
+    tokens = some_tokens()
+    with torch.no_grad():
+        own = reference(with_eos(tokens))
+        monkeypatch.setattr(package, "softmax_kernel", kernel)
+        released = reference(with_eos(tokens))
+        assert distance(ours(tokens), released) < 1e-5
+        assert distance(head(tokens), own) < 1e-5
+        assert distance(own, released) > 1e-5
+
+
 def test_attention_weighs_values_by_hand():
     """Equal keys weigh equally, whatever the query: the mean of the values."""
     q, v = torch.tensor([[[[1.0, -2.0], [0.5, 3.0]]]]), torch.tensor([[[[1.0, 0.0], [3.0, 8.0]]]])
@@ -164,15 +187,30 @@ def test_softmax_attention_is_an_option():
     model = ScAraFM(config, GENES).eval()
     assert "projection" not in "".join(model.state_dict())
     assert model(some_tokens(2)).shape == (2, N_GENES + 1, 8)
+    x, attention = torch.randn(2, 9, 20, generator=seeded_generator(3)), model.blocks[0].attention
+    q, k, v = (x @ part.T for part in attention.to_qkv.weight.split(32))  # 4 heads of 8
+    heads = [
+        torch.softmax(q[..., i : i + 8] @ k[..., i : i + 8].transpose(1, 2) / 8**0.5, -1) @ v[..., i : i + 8]
+        for i in range(0, 32, 8)
+    ]
+    expected = attention.to_out(torch.cat(heads, -1))
+    assert distance(attention(x).detach(), expected.detach()) < 1e-5
 
 
-def test_bfloat16_within_a_hundredth():
-    _, ours = reference_and_ours()
+@pytest.mark.parametrize("shape", [{}, {"dim": 200, "heads": 10, "dim_head": 64}])
+def test_bfloat16_within_a_hundredth(shape):
+    reference, ours = reference_and_ours(**shape)
     tokens = some_tokens()
     with torch.no_grad():
-        exact = ours.encode(tokens)
+        exact = reference(with_eos(tokens), return_encodings=True)
+        assert distance(ours.encode(tokens), exact) < 1e-5
         with torch.autocast("cpu", torch.bfloat16):
             assert distance(ours.encode(tokens).float(), exact) < 1e-2
+
+
+def test_the_row_factor_is_what_the_kernel_takes_from_the_length():
+    x = torch.tensor([[3.0, 4.0, 0.0, 0.0]])  # |x|² = 25, scaled by 4^(-1/4) twice: 12.5
+    assert float(row_factor(x)) == pytest.approx(np.exp(-12.5 / 2), rel=1e-5)
 
 
 def test_same_seed_same_bytes_and_no_global_seed():

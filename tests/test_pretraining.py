@@ -73,8 +73,10 @@ def test_training_beats_chance_and_writes_what_it_says(tmp_path):
                   report=lines.append)
     assert list(history) == ["epoch", "train_loss", "val_loss", "val_accuracy", "val_accuracy_hard"]
     assert history["val_loss"].iloc[-1] < 0.95 * np.log(5)
-    assert lines[0].startswith("epoch 1, train_loss")
-    assert len(lines) == len(history)
+    steps = 48 // 8
+    assert [status.cells for status in lines[: steps + 1]] == [8, 16, 24, 32, 40, 48, 48]
+    assert [status.epoch for status in lines if status.row] == history["epoch"].tolist()
+    assert float(lines[steps - 1].loss) == pytest.approx(history["train_loss"][0])
     assert len(pd.read_csv(tmp_path / "cost.csv")) == len(history)
     best = load_checkpoint(tmp_path)
     _, val = corpus().split(val_fraction=0.2, seed=0)
@@ -111,26 +113,27 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, stop_at, save_e
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_run_killed_between_two_files_ends_with_the_same_bytes(tmp_path):
-    """SIGKILL after the second best checkpoint, before the state that belongs to it."""
+@pytest.mark.parametrize(("function", "call"), [("save_progress", 2), ("sum_gradients", 10)])
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path, function, call):
+    """SIGKILL between the second best checkpoint and the state that belongs to it, and within a step."""
     script = f"""
 import os, signal, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
 import torch, test_pretraining as t
 from scarafm_utils import pretraining
 torch.set_num_threads(1)
-save, calls = pretraining.save_progress, []
+original, calls = pretraining.{function}, []
 def killed(*arguments):
     calls.append(1)
-    if len(calls) == 2:
+    if len(calls) == {call}:
         os.kill(os.getpid(), signal.SIGKILL)
-    save(*arguments)
-pretraining.save_progress = killed
+    return original(*arguments)
+pretraining.{function} = killed
 t.run(sys.argv[1])
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "cut")], check=False)
     assert done.returncode == -9
-    assert read_checkpoint_facts(tmp_path / "cut")["epoch"] == 2
+    assert read_checkpoint_facts(tmp_path / "cut")["epoch"] == (2 if function == "save_progress" else 1)
     expected = run(tmp_path / "whole")
     pd.testing.assert_frame_equal(run(tmp_path / "cut"), expected, check_exact=True)
     for name in ("model.safetensors", "last.safetensors"):
@@ -138,13 +141,23 @@ t.run(sys.argv[1])
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "model.json"])
-def test_a_run_whose_best_weights_are_gone_begins_again(tmp_path, lost):
-    """Snakemake removes the declared output of a job that was killed, and nothing else."""
+@pytest.mark.parametrize("stop_at", [None, 16])
+def test_the_best_weights_come_back_where_their_file_is_gone(tmp_path, lost, stop_at):
+    """Snakemake removes the declared output of a job that was killed; what was learnt stays."""
     expected = run(tmp_path / "a")
-    weights = (tmp_path / "a" / "model.safetensors").read_bytes()
-    (tmp_path / "a" / lost).unlink()
-    pd.testing.assert_frame_equal(run(tmp_path / "a"), expected, check_exact=True)
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == weights
+    if stop_at:
+        train, _ = corpus().split(val_fraction=0.2, seed=0)
+        Interrupted.reads_left = stop_at
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "b", store=Interrupted(**vars(train)))
+    else:
+        run(tmp_path / "b")
+    (tmp_path / "b" / lost).unlink()
+    steps = []
+    pd.testing.assert_frame_equal(run(tmp_path / "b", report=steps.append), expected, check_exact=True)
+    assert {status.epoch for status in steps} == ({3} if stop_at else set())
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_a_finished_run_is_not_trained_again_and_can_be_made_longer(tmp_path):
@@ -242,6 +255,18 @@ def test_baselines_on_a_corpus_whose_answers_are_known():
     table = masked_baselines(*corpus().split(val_fraction=0.2, seed=0)).set_index("predictor")
     assert table.loc["commonest visible bin of the cell", "accuracy_hard"] == 0
     assert table["accuracy"].idxmax() == "commonest visible bin of the cell"
+
+
+def test_batches_made_by_a_thread_are_the_same_and_its_failures_arrive():
+    batches = [(step, cells.tolist()) for step, cells in corpus().batches(batch_size=7, seed=3)]
+    again = masked.one_ahead(corpus().batches(batch_size=7, seed=3))
+    assert [(step, cells.tolist()) for step, cells in again] == batches
+    train, _ = corpus().split(val_fraction=0.2, seed=0)
+    Interrupted.reads_left, seen = 4, []
+    with pytest.raises(KeyboardInterrupt):
+        for step, _ in masked.one_ahead(Interrupted(**vars(train)).batches(batch_size=8)):
+            seen.append(step)
+    assert seen == [0, 1, 2]
 
 
 def test_validation_masks_are_fixed():
@@ -456,9 +481,26 @@ def test_a_tissue_is_pretrained_from_its_processed_data_sets(workspace):
     facts = read_checkpoint_facts(folder)
     assert (facts["corpus_real"], facts["profile"], facts["tissue"]) == (False, "demo", "leaf")
     assert facts["genes"] == GENES
+    assert facts["gene2vec_coverage"] == 1
     before = (folder / "model.safetensors").read_bytes()
     pd.testing.assert_frame_equal(pretrain_tissue(workspace, "leaf"), history)
     assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_the_command_trains_what_the_notebook_would(workspace, monkeypatch, capsys):
+    from scarafm_utils import run_commands
+    from scarafm_utils import workspace as workspaces
+
+    monkeypatch.setattr(workspaces, "open_workspace", lambda profile: workspace)
+    run_commands.pretrain("leaf", profile="demo")
+    assert capsys.readouterr().out.startswith("done: leaf, ")
+    weights = workspace.checkpoint_dir("leaf") / "model.safetensors"
+    commanded = weights.read_bytes()
+    weights.unlink()  # as Snakemake does before it runs the notebook
+    pretrain_tissue(workspace, "leaf")
+    assert weights.read_bytes() == commanded
+    with pytest.raises(InputError, match="no tissue 'leave': did you mean 'leaf'"):
+        run_commands.pretrain("leave", profile="demo")
 
 
 def test_a_tissue_without_data_or_vocabulary_is_refused(workspace):
