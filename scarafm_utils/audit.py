@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .errors import InputError
 from .measures import arrays_of, weighted_auroc
 
 if TYPE_CHECKING:
@@ -45,27 +44,6 @@ def metric_losses(results: pd.DataFrame) -> pd.DataFrame:
     table["least"], table["most"] = by["loss"].min(), by["loss"].max()
     order = [p for p in ("random", "replicate", "cross") if p in table.index]
     return pd.DataFrame(table.loc[order])
-
-
-def recentred_accuracy(scores: pd.DataFrame) -> float:
-    """Balanced accuracy when as many cells are called positive as there are positive cells.
-
-    The ranking and the number of cells stay; only the threshold moves.  What this gives over the
-    hard-label AUROC (the balanced accuracy at 0.5) is loss by a moved threshold.
-
-    Raises
-    ------
-    InputError
-        Other than two classes.
-    """
-    import numpy as np
-
-    classes, truth, values = arrays_of(scores)
-    if len(classes) != 2:
-        raise InputError(f"A threshold needs two classes (found {len(classes)}).")
-    positive = np.zeros(len(truth), dtype=bool)
-    positive[np.argsort(-values[:, 1], kind="stable")[: int(truth.sum())]] = True
-    return float((positive[truth == 1].mean() + (~positive[truth == 0]).mean()) / 2)
 
 
 def switch_effects(results: pd.DataFrame) -> pd.DataFrame:
@@ -242,3 +220,51 @@ def _moved(new, old) -> dict[str, float]:
     whole = (new - old).flatten(1).norm(dim=1) / old.flatten(1).norm(dim=1)
     cls = (new[:, -1] - old[:, -1]).norm(dim=1) / old[:, -1].norm(dim=1)
     return {"tokens": float(whole.mean()), "cls": float(cls.mean())}
+
+
+def measured_effects(
+    results: pd.DataFrame, *, bars: pd.DataFrame, encoder: pd.DataFrame, replicates: pd.DataFrame, tuning: str = ""
+) -> dict[str, str]:
+    """What each switch changed, in words for `differences.differences_table`: topic → text.
+
+    Parameters
+    ----------
+    results
+        Tidy results.
+    bars, encoder, replicates
+        From `all_bar_widths`, `encoder_switches` and `replicate_effect`; empty where nothing could be had.
+    tuning
+        What is known of random folds against folds of whole replicates.
+    """
+    losses, switches = metric_losses(results)["loss"], switch_effects(results)
+    said = {"What is called AUROC": "points lost to hard labels: " + _listed(losses)}
+    topics = {
+        "released:train_90": "A tenth of the training cells", "released:global_seed": "Seed of class balancing",
+        "released:labels": "Classes", "balanced_test": "Classes of a test set",
+    }  # fmt: skip
+    for name, row in switches.iterrows():
+        if name in topics:
+            text = f"{row['change']:+.1f} points of AUROC on average, {row['least']:+.1f} to {row['most']:+.1f} by task"
+            said[topics[str(name)]] = text
+    if len(bars):
+        ratio = bars.div(bars["book"], axis=0).median()
+        said["Error bars"] = f"width against this book's: {ratio['ten']:.1f} and {ratio['tenth']:.1f} times"
+    topics = {
+        "extra token for a missing gene": "Genes that a data set lacks",
+        "key maximum over the batch": "Key stabiliser of FAVOR+",
+    }
+    for name, row in encoder.iterrows():
+        said[topics[str(name)]] = f"embeddings move by {100 * row['tokens']:.1f} %, CLS by {100 * row['cls']:.1f} %"
+    if len(replicates):
+        other = int((replicates["held out here"] != replicates["by the released code"]).sum())
+        spread = replicates["range over replicates"].max()
+        said["The first replicate"] = (
+            f"another one in {other} of {len(replicates)} tasks; replicates differ by up to {spread:.1f} points"
+        )
+    if tuning:
+        said["Choice of hyper-parameters"] = tuning
+    return said
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())

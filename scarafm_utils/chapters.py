@@ -63,6 +63,8 @@ CHAPTERS = {
         Chapter("root_results", "04_root_results.md", unit="task", tissue="root"),
         Chapter("scaling_curves", "05_scaling_curves.md"),
         Chapter("claims", "06_claims.md"),
+        Chapter("audit", "07_audit.md"),
+        Chapter("rigor", "08_rigor.md"),
     ]
 }
 

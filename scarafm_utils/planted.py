@@ -182,6 +182,19 @@ def planted_ladder(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def by_side(ladder: pd.DataFrame, two: Sequence[str]) -> dict[str, float]:
+    """Mean AUROC of held-out pairs where nothing was planted: `two` libraries on one side, and apart.
+
+    Parameters
+    ----------
+    ladder
+        Rows with `log_fold_change`, `groups`, `protocol` and `auroc`.
+    """
+    rows = ladder[(ladder["log_fold_change"] == 0) & (ladder["protocol"] == "held-out pair")]
+    together = rows["groups"].map(lambda text: any(set(two) <= set(side.split("+")) for side in text.split(" | ")))
+    return {"together": rows["auroc"][together].mean(), "apart": rows["auroc"][~together].mean()}
+
+
 def _rows(cells: ad.AnnData, two: tuple, seed: int, max_test: int) -> Iterator[dict]:
     """A random split, then every pair held out."""
     planted = set(cells.uns["planted"]["lost"]) | set(cells.uns["planted"]["gained"])

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .audit import recentred_accuracy
 from .errors import InputError
 from .evaluation import evaluate_task
 from .experiment import CLASS, Experiment, load_experiment
@@ -37,6 +36,7 @@ from .profiles import Evaluation, Extra, TissueGrid
 from .scores import code_behind, read_scores, versions
 from .sources import fetch, load_raw
 from .splits import random_split
+from .thresholds import recentred_accuracy
 from .workspace import PROJECT, Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -122,6 +122,21 @@ def read_real_numbers() -> tuple[pd.DataFrame, dict]:
             raise InputError(f"book/{path.name} is absent. Make it with scripts/real_numbers.py.")
     text = dict.fromkeys(("label", "variant", "groups", "protocol", "held_out"), str)
     return pd.read_csv(TABLE, dtype=text), json.loads(facts.read_text(encoding="utf-8"))
+
+
+def gene_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Panel ``genes`` as a page shows it: one row per label and choice of genes and divisor."""
+    columns = {"n_genes": "genes", "auroc": "AUROC", "auroc_sd": "SD over splits", "auroc_hard": "from hard labels"}
+    rows = table[table["panel"] == "genes"].astype({"n_genes": int}).rename(columns=columns)
+    return rows.set_index(["label", "variant"])[list(columns.values())].round(3)
+
+
+def origin(facts: dict) -> str:
+    """One sentence on where the committed numbers come from."""
+    return (
+        f"{facts['cells']:,} cells of {facts['dataset']} ({facts['file']}, SHA-256 {facts['sha256'][:12]}…), "
+        f"computed on {facts['date']} with {facts['command']}, not by this build"
+    )
 
 
 def _prepare(data_dir: Path, folder: Path, seeds: int) -> tuple[Workspace, ad.AnnData]:

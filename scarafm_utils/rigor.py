@@ -20,6 +20,7 @@ from .probes import (
     unit_weights,
     within_types,
 )
+from .profiles import PROTOCOLS
 from .scores import code_behind, read_scores
 from .simulate import simulate_dataset
 
@@ -109,10 +110,13 @@ def truth_table(workspace: Workspace) -> pd.DataFrame:
 
     Two models on the first replicate task: stress under a random split, and one library against another
     of the same condition, cell types matched (mean weights over pairs).  Sets: the stress programme
-    shared by studies, the private one, and the modules that move with the library.
+    shared by studies, the private one, and the modules that move with the library.  Without rows where
+    cells are real: nobody knows the cause of each gene.
     """
     import pandas as pd
 
+    if not workspace.simulated:
+        return pd.DataFrame(columns=["size", "found", "expected", "p_value"])
     found = [(t, task) for t, g in workspace.profile.tissues.items() for task in g.parsed_tasks]
     tissue, task = next((t, k) for t, k in found if k.protocol == "replicate")
     experiment = load_experiment(workspace, tissue, task)
@@ -156,10 +160,22 @@ def within_type_table(workspace: Workspace, results: pd.DataFrame, *, min_cells:
         table = within_types(scores, min_cells=min_cells)
         if len(table):
             whole = float(metrics(scores)["auroc"].iloc[0])
-            parts.append({"task": row.task, "protocol": row.protocol, "cell types": len(table), "all cells": whole,
+            held_out = "" if pd.isna(row.held_out) else row.held_out
+            parts.append({"task": row.task, "held out": held_out, "cell types": len(table), "all cells": whole,
                           "mean within types": table["auroc"].mean(), "least": table["auroc"].min(),
                           "most": table["auroc"].max()})  # fmt: skip
-    return pd.DataFrame(parts)
+    return pd.DataFrame(parts).set_index(["task", "held out"]) if parts else pd.DataFrame()
+
+
+def calibration_summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUROC, Brier score and calibration error of LR on raw values by protocol; tasks weigh alike.
+
+    A protocol without results has a row without values.
+    """
+    rows = results[(results["representation"] == "raw") & (results["head"] == "LR")]
+    rows = rows[(rows["fidelity"] == "paper") & (rows["n_train"].astype(str) == "all") & rows["auroc"].notna()]
+    tasks = rows.groupby(["protocol", "task", "label"])[["auroc", "brier", "ece"]].mean()
+    return tasks.groupby("protocol").mean().reindex(PROTOCOLS)
 
 
 def control_table(results: pd.DataFrame) -> pd.DataFrame:

@@ -156,10 +156,10 @@ def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
 def in_words(value: float, digits: int = 2) -> str:
     """A number for prose, or the words for its absence; never ``nan``.
 
-    >>> in_words(0.8217), in_words(float("nan"))
-    ('0.82', 'no result')
+    >>> in_words(0.8217), in_words(-0.004), in_words(float("nan"))
+    ('0.82', '0.00', 'no result')
     """
-    return "no result" if value != value else f"{value:.{digits}f}"
+    return "no result" if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def drop_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -220,6 +220,23 @@ def label_table(workspace: Workspace) -> pd.DataFrame:
                     rows.append((dataset.id, name, class_name, label.column, "; ".join(words), assumed))
     columns = ["data set", "label", "class", "column", "its words", "known"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
+
+
+def shared_stress_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
+    """Which downstream data sets of a tissue share a stress, as the manifest says; one row for each."""
+    import pandas as pd
+
+    entries = [d for d in workspace.manifest.values() if d.tissue == tissue and d.role == "downstream"]
+    rows = [
+        {
+            "data set": d.id,
+            "stress": d.stress or ABSENT,
+            "other studies of it": ", ".join(o.id for o in entries if o is not d and d.stress and o.stress == d.stress)
+            or "none",
+        }
+        for d in entries
+    ]
+    return pd.DataFrame(rows).set_index("data set")
 
 
 def full_text(table: pd.DataFrame) -> HTML:

@@ -110,6 +110,8 @@ def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
     tags = cell.metadata.get("tags", [])
     if "parameters" in tags:  # the defaults; the values of this run follow in a cell of their own
         cell.metadata["tags"] = [*tags, "hide-input"]
+    if "real-cells" in tags:  # committed numbers from real cells: the caption says so itself
+        notice = ""
     figure = cell.metadata.get("mystnb", {}).get("figure")
     if figure and index:
         figure["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()

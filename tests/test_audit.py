@@ -11,14 +11,13 @@ from evaluation_world import DROUGHT, make_cells
 from scarafm_utils.audit import (
     bar_widths,
     encoder_switches,
+    measured_effects,
     metric_losses,
-    recentred_accuracy,
     released_first_replicate,
     replicate_effect,
     switch_effects,
 )
-from scarafm_utils.errors import InputError
-from scarafm_utils.measures import metrics
+from scarafm_utils.differences import DIFFERENCES, differences_table
 from scarafm_utils.model import ModelConfig, ScAraFM
 
 
@@ -58,16 +57,6 @@ def scores(truth: list[int], score: list[float]) -> pd.DataFrame:
     return table.assign(**{"score:a": 1 - table["score:b"]})[["y_true", "score:a", "score:b"]]
 
 
-def test_a_moved_threshold_costs_hard_labels_everything_and_the_recentred_nothing():
-    shifted = scores([0, 0, 1, 1], [0.6, 0.7, 0.8, 0.9])
-    assert metrics(shifted).loc[0, ["auroc", "auroc_hard"]].tolist() == [1.0, 0.5]
-    assert recentred_accuracy(shifted) == 1.0
-    assert recentred_accuracy(scores([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4])) == 0.5
-    three = shifted.assign(**{"score:c": 0.0})
-    with pytest.raises(InputError, match="two classes"):
-        recentred_accuracy(three)
-
-
 def test_ten_resamples_are_narrower_and_a_tenth_of_the_cells_is_three_times_as_wide():
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1], 500)
@@ -98,3 +87,20 @@ def test_the_rules_of_the_released_encoder_move_embeddings_and_leave_the_model_a
     assert table["genes_missing"].tolist() == [0.1, 0.0]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert table.equals(encoder_switches(model, cells, seed=0, n_cells=8))
+
+
+def test_every_difference_has_an_effect_or_a_reason():
+    switched = {"released:labels": 0.85, "balanced_test": 0.91}
+    results = pd.DataFrame([row(), *(row(fidelity=name, auroc=value) for name, value in switched.items())])
+    bars = pd.DataFrame({"book": [2.0], "ten": [1.0], "tenth": [6.0]})
+    encoder = pd.DataFrame({"tokens": [0.1, 0.02], "cls": [0.2, 0.03]})
+    encoder.index = ["extra token for a missing gene", "key maximum over the batch"]
+    effects = measured_effects(results, bars=bars, encoder=encoder, replicates=pd.DataFrame(), tuning="none")
+    assert set(effects) < {d.topic for d in DIFFERENCES}
+    table = differences_table(effects).set_index("topic")
+    assert table.loc["Classes", "effect"].startswith("-5.0 points of AUROC")
+    assert table.loc["Error bars", "effect"] == "width against this book's: 0.5 and 3.0 times"
+    assert table.loc["The first replicate", "effect"] == "no result in this build"
+    assert table.loc["Error bars", "here"].endswith("[n_boot; audit.bar_widths]")
+    assert sorted(set(differences_table({}).index)) == list(range(1, 15))
+    assert all(d.switch or d.why for d in DIFFERENCES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scarafm_utils.errors import InputError
 from scarafm_utils.normalization import normalize
-from scarafm_utils.planted import choose_genes, plant_stress, planted_ladder, recover_counts
+from scarafm_utils.planted import by_side, choose_genes, plant_stress, planted_ladder, recover_counts
 
 SAMPLES = ["s1", "s2", "s3", "s4"]
 
@@ -96,3 +96,9 @@ def test_three_libraries_are_too_few():
     cells = make_cells()
     with pytest.raises(InputError, match="four libraries"):
         planted_ladder(cells[cells.obs["sample"] != "s4"].copy(), seed=0)
+
+
+def test_twins_are_counted_together_and_apart_where_nothing_was_planted():
+    rows = [(0, "a+b | c+d", 0.9), (0, "a+c | b+d", 0.5), (0, "a+d | b+c", 0.4), (1, "a+b | c+d", 0.1)]
+    ladder = pd.DataFrame(rows, columns=["log_fold_change", "groups", "auroc"]).assign(protocol="held-out pair")
+    assert by_side(ladder, ["c", "d"]) == pytest.approx({"together": 0.9, "apart": 0.45})
