@@ -10,6 +10,7 @@ report in ``uns['genes']`` (see `gene_report`).
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections import Counter
@@ -35,6 +36,7 @@ _KIND = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1 << 17)  # all data sets, and all blocks of one, have much the same names
 def locus_kind(name: str) -> str:
     """Kind of a feature name: nuclear, chloroplast, mitochondrion, lncRNA, transposon or unknown.
 
@@ -53,11 +55,16 @@ def harmonize_name(name: str, aliases: Mapping[str, str] | None = None) -> str:
     >>> harmonize_name("gene:at1g01010.2"), harmonize_name("PLT1", {"PLT1": "AT3G20840"})
     ('AT1G01010', 'AT3G20840')
     """
-    bare = _PREFIX.sub("", str(name).strip().upper())
+    bare, locus = _bare_and_locus(str(name))
+    return locus or (aliases or {}).get(bare, str(name))
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _bare_and_locus(name: str) -> tuple[str, str | None]:
+    """A name in capitals without what stands before it, and the locus it spells."""
+    bare = _PREFIX.sub("", name.strip().upper())
     found = _LOCUS.match(bare) or _LNCRNA.match(bare)
-    if found:
-        return found.group(1)
-    return (aliases or {}).get(bare, str(name))
+    return bare, found.group(1) if found else None
 
 
 def harmonize_loci(adata: ad.AnnData, *, aliases: Mapping[str, str] | None = None) -> ad.AnnData:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .readers import count_problem
+from .rows import row_blocks, slice_rows
 
 if TYPE_CHECKING:
     import anndata as ad
     import numpy as np
+    from scipy.sparse import csr_matrix
 
 
 def normalize(adata: ad.AnnData, *, target_sum: float = 1e4, total_key: str | None = None) -> ad.AnnData:
@@ -41,16 +43,12 @@ def normalize(adata: ad.AnnData, *, target_sum: float = 1e4, total_key: str | No
     import numpy as np
 
     _check_counts(adata)
-    counts = as_csr(adata.X).astype(np.float64)
-    counts.sum_duplicates()
-    counts.eliminate_zeros()
-    own = np.asarray(counts.sum(axis=1)).ravel()
+    counts = _canonical(as_csr(adata.X))
+    own = row_sums(counts)
     totals = own if total_key is None else _known_totals(adata, total_key, own)
     scale = np.divide(target_sum, totals, out=np.zeros_like(totals), where=totals > 0)
-    n_genes = counts.getnnz(axis=1)
-    counts.data = np.log1p(counts.data * np.repeat(scale, n_genes))
-    result = with_matrix(adata, counts.astype(np.float32))
-    result.obs["total_counts"], result.obs["n_genes"] = totals, n_genes
+    result = with_matrix(adata, _log_scaled(counts, scale))
+    result.obs["total_counts"], result.obs["n_genes"] = totals, counts.getnnz(axis=1)
     result.uns["log1p"] = {}  # natural logarithm, where scanpy looks for it
     result.uns["normalization"] = {
         "target_sum": float(target_sum),
@@ -58,6 +56,39 @@ def normalize(adata: ad.AnnData, *, target_sum: float = 1e4, total_key: str | No
         "empty_cells": int((own == 0).sum()),
     }
     return result
+
+
+def row_sums(matrix: csr_matrix) -> np.ndarray:
+    """Sum of each row in double precision, (n_rows,)."""
+    import numpy as np
+
+    sums = np.zeros(matrix.shape[0])
+    for rows in row_blocks(matrix.indptr):
+        part = slice_rows(matrix, rows)
+        sums[rows] = part.astype(np.float64) @ np.ones(matrix.shape[1])
+    return sums
+
+
+def _canonical(counts: csr_matrix) -> csr_matrix:
+    """No place twice and no stored zero; a copy only where there is one."""
+    if counts.has_canonical_format and counts.data.all():
+        return counts
+    counts = counts.copy()
+    counts.sum_duplicates()
+    counts.eliminate_zeros()
+    return counts
+
+
+def _log_scaled(counts: csr_matrix, scale: np.ndarray) -> csr_matrix:
+    """log1p of each row times its scale, computed in double precision and kept in single."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    values, lengths = np.empty(counts.nnz, dtype=np.float32), np.diff(counts.indptr)
+    for rows in row_blocks(counts.indptr):
+        own = slice(counts.indptr[rows.start], counts.indptr[rows.stop])
+        values[own] = np.log1p(counts.data[own] * np.repeat(scale[rows], lengths[rows]))
+    return csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
 
 def dataset_name(adata: ad.AnnData) -> str:

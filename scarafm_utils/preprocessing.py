@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .blocks import join_blocks, without_matrix
 from .errors import InputError
 from .files import atomic_path, write_csv
 from .genes import gene_report, harmonize_loci, harmonize_name, keep_nuclear_loci, sum_duplicate_genes
 from .hub import fetch_release
+from .labels import add_labels
 from .manifest import Dataset
 from .normalization import as_csr, normalize, with_matrix
 from .profiles import ReleaseFiles
-from .sources import load_raw
+from .rows import FILE_BLOCK, RowStore, take_columns
+from .sources import iter_raw
 from .vocabulary import (
+    GeneMoments,
     consensus_hvgs,
     hvg_overlap,
     hvg_table,
@@ -28,6 +32,8 @@ from .vocabulary import (
     rank_genes,
     sample_names,
     to_vocabulary,
+    vocabulary_columns,
+    with_vocabulary,
 )
 
 if TYPE_CHECKING:
@@ -69,60 +75,22 @@ def sample_table(adata: ad.AnnData) -> pd.DataFrame:
     return table.reset_index()
 
 
-def add_labels(adata: ad.AnnData, dataset: Dataset) -> ad.AnnData:
-    """Add ``label_<name>`` for each label of the manifest, and ``label``, the default one.
-
-    Categories are in label order (control before stress); a cell whose word belongs to no class
-    has none.
-
-    Raises
-    ------
-    InputError
-        Where a class of the default label has no cell, with the words found.
-    """
-    import pandas as pd
-
-    result = with_matrix(adata, adata.X)
-    for name, label in dataset.labels.items():
-        if label.column not in result.obs:
-            raise InputError(f"{dataset.id}: label '{name}' reads '{label.column}', absent from the source.")
-        classes = {word: c for c, words in label.classes.items() for word in words}
-        values = result.obs[label.column].astype(object).map(classes)
-        result.obs[f"label_{name}"] = pd.Categorical(values, categories=list(label.classes))
-        if missing := [c for c in label.classes if not (values == c).any()]:
-            _refuse_empty_class(dataset, name, missing[0], result.obs[label.column])
-    if dataset.default_label:
-        result.obs["label"] = result.obs[f"label_{dataset.default_label}"]
-    return result
-
-
 def preprocess_dataset(adata: ad.AnnData, dataset: Dataset, *, target_sum: float = 1e4) -> ad.AnnData:
     """Counts of one data set to log-normalised nuclear loci with labels; empty cells dropped.
 
     Values that the manifest calls normalised are not normalised again and their duplicate genes
     are refused, since logarithms cannot be summed.
     """
-    import numpy as np
-
-    adata = harmonize_loci(adata)
-    if "log1p" in adata.uns:
-        if adata.var_names.has_duplicates:
-            raise InputError(f"{dataset.id}: normalised with a gene twice; logarithms cannot be summed.")
-        adata = _describe_normalised(keep_nuclear_loci(adata))
-    else:
-        total_key = "total_counts" if dataset.obs.total_counts and "total_counts" in adata.obs else None
-        adata = keep_nuclear_loci(sum_duplicate_genes(adata))
-        adata = normalize(adata, target_sum=target_sum, total_key=total_key)
-    full = adata.obs["n_genes"].to_numpy() > 0
-    if not full.any():
-        raise InputError(f"{dataset.id}: no cell has a count in a nuclear locus.")
-    kept = adata if full.all() else adata[full].copy()
-    kept.uns["cells"] = {"read": adata.n_obs, "dropped_empty": int(np.sum(~full)), "kept": int(np.sum(full))}
-    return add_labels(kept, dataset)
+    block = _log_block(adata, dataset, target_sum=target_sum)
+    _check_cells(block, dataset)
+    return add_labels(block, dataset)
 
 
-def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
+def preprocess_tissue(workspace: Workspace, tissue: str, *, max_values: int = FILE_BLOCK) -> pd.DataFrame:
     """Process all data sets that a profile uses in one tissue (A.1.1), one at a time.
+
+    A large file is read and processed in blocks of cells, whose values wait on disk until the
+    vocabulary is known: memory holds one block, not a data set and never the tissue.
 
     Writes ``processed/<tissue>/<id>.h5ad``, ``vocabulary/<tissue>.csv``,
     ``tables/preprocessing-<tissue>.csv`` and ``tables/hvg-<tissue>.csv``.  With the feature set
@@ -130,6 +98,15 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
     and the best `n_vocabulary` of those are taken; with ``union`` every nuclear locus measured
     anywhere can, those that no data set measures in all its samples last, by name.  The source
     ``release`` brings its own gene list, which is taken whole and in its order.
+
+    Parameters
+    ----------
+    workspace
+        An open profile.
+    tissue
+        One of its tissues.
+    max_values
+        Stored values of a block; the results do not depend on it.
 
     Returns
     -------
@@ -143,12 +120,11 @@ def preprocess_tissue(workspace: Workspace, tissue: str) -> pd.DataFrame:
     settings, tables, measured, rows = workspace.profile.preprocessing, {}, {}, []
     with _scratch_folder(workspace.processed_path(tissue, "x").with_name(".partial")) as partial:
         for dataset in datasets:
-            adata = _read_and_process(workspace, dataset)
-            tables[dataset.id] = hvg_table(adata, n_top_genes=settings.n_top_genes)
+            adata, moments = _read_and_process(workspace, dataset, partial, max_values)
+            tables[dataset.id] = hvg_table(adata, n_top_genes=settings.n_top_genes, moments=moments)
             measured[dataset.id] = _gene_sets(adata)
             rows.append(_row(adata, dataset, tables[dataset.id]))
             write_h5ad(partial / f"{dataset.id}.h5ad", adata, compression=None)
-            del adata  # before the next one is read
         vocabulary = _vocabulary(workspace, tissue, tables, measured)
         for row in rows:
             final = workspace.processed_path(tissue, row["dataset"])
@@ -174,16 +150,6 @@ def _scratch_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _refuse_empty_class(dataset: Dataset, name: str, missing: str, words) -> None:
-    label = dataset.labels[name]
-    found = ", ".join(repr(str(w)) for w in words.dropna().unique()[:15])
-    raise InputError(
-        f"{dataset.id}: no cell of class '{missing}' of label '{name}' (its words: "
-        f"{', '.join(map(repr, label.classes[missing]))}; found in {label.column}: {found or 'nothing'}). "
-        f"Set labels.{name}.classes in the manifest."
-    )
-
-
 def _describe_normalised(adata: ad.AnnData) -> ad.AnnData:
     """Set n_genes of values that came normalised; their total is known only where obs tells it."""
     result = with_matrix(adata, adata.X)
@@ -198,9 +164,36 @@ def _gene_sets(adata: ad.AnnData) -> tuple[set[str], set[str]]:
     return set(adata.var_names[measured.all(axis=1)]), set(adata.var_names[measured.any(axis=1)])
 
 
-def _read_and_process(workspace: Workspace, dataset: Dataset) -> ad.AnnData:
+def _log_block(adata: ad.AnnData, dataset: Dataset, *, target_sum: float) -> ad.AnnData:
+    """Log-normalised nuclear loci of some cells of a data set, those without a count left out."""
+    import numpy as np
+
+    adata = harmonize_loci(adata)
+    if "log1p" in adata.uns:
+        if adata.var_names.has_duplicates:
+            raise InputError(f"{dataset.id}: normalised with a gene twice; logarithms cannot be summed.")
+        adata = _describe_normalised(keep_nuclear_loci(adata))
+    else:
+        total_key = "total_counts" if dataset.obs.total_counts and "total_counts" in adata.obs else None
+        adata = keep_nuclear_loci(sum_duplicate_genes(adata))
+        adata = normalize(adata, target_sum=target_sum, total_key=total_key)
+    full = adata.obs["n_genes"].to_numpy() > 0
+    kept = adata if full.all() else adata[full].copy()
+    kept.uns["cells"] = {"read": adata.n_obs, "dropped_empty": int(np.sum(~full)), "kept": int(np.sum(full))}
+    return kept
+
+
+def _check_cells(adata: ad.AnnData, dataset: Dataset) -> None:
+    if adata.n_obs == 0:
+        raise InputError(f"{dataset.id}: no cell has a count in a nuclear locus.")
+
+
+def _read_and_process(
+    workspace: Workspace, dataset: Dataset, folder: Path, max_values: int
+) -> tuple[ad.AnnData, GeneMoments]:
+    """The tables of a data set without its matrix, which goes to `folder`, and its genes' moments."""
     profile = workspace.profile
-    raw = load_raw(
+    blocks = iter_raw(
         dataset,
         source=profile.source,
         data_dir=workspace.data_dir,
@@ -209,15 +202,27 @@ def _read_and_process(workspace: Workspace, dataset: Dataset) -> ad.AnnData:
         n_genes=profile.data.simulated_genes,
         max_cells=profile.data.max_cells.of(dataset.role),
         release=profile.release,
+        max_values=max_values,
     )
     described = dataset if workspace.simulated else dataset.read_from(profile.source)
-    adata = preprocess_dataset(raw, described, target_sum=profile.preprocessing.target_sum)
+    tables, moments = [], None
+    for raw in blocks:
+        block = _log_block(raw, described, target_sum=profile.preprocessing.target_sum)
+        del raw  # its memory is needed for the next block
+        RowStore(folder / dataset.id, n_columns=block.n_vars).append(block.X)
+        found = GeneMoments.of(block.X)
+        moments = found if moments is None else moments + found
+        tables.append(without_matrix(block))
+        del block
+    adata = join_blocks(tables, dataset.id)
+    _check_cells(adata, dataset)
+    adata = add_labels(adata, described)
     adata.uns["provenance"] = {
         **adata.uns["provenance"],
         "parameters": profile.preprocessing.model_dump(exclude_none=True),
         "versions": _versions(),
     }
-    return adata
+    return adata, moments
 
 
 def _versions() -> dict[str, str]:
@@ -272,10 +277,14 @@ def _released_vocabulary(
 def _finish(partial: Path, final: Path, vocabulary: pd.DataFrame) -> int:
     """Write one processed data set; return how many genes of the vocabulary it measures anywhere."""
     import anndata as ad
+    from scipy.sparse import vstack
 
-    adata = to_vocabulary(ad.read_h5ad(partial), vocabulary["gene"])
-    write_h5ad(final, adata)
-    return int(adata.varm["measured"].any(axis=1).sum())
+    adata, genes = ad.read_h5ad(partial), vocabulary["gene"].tolist()
+    columns, store = vocabulary_columns(adata, genes), RowStore(partial.with_suffix(""), n_columns=adata.n_vars)
+    matrix = vstack([take_columns(block, columns) for block in store.blocks()], format="csr")
+    result = with_vocabulary(adata, matrix, genes)
+    write_h5ad(final, result)
+    return int(result.varm["measured"].any(axis=1).sum())
 
 
 def _row(adata: ad.AnnData, dataset: Dataset, table: pd.DataFrame) -> dict:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .errors import InputError, suggest
+from .rows import CACHE_BLOCK
 from .tenx import (
     find_triplets,
     first_line,
@@ -132,13 +133,23 @@ def count_problem(matrix) -> str | None:
     values = matrix.data if sp.issparse(matrix) else np.asarray(matrix)
     if values.size == 0:
         return None
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    smallest = values.min()  # NaN where any value is
+    if values.dtype.kind == "f" and not np.isfinite([smallest, values.max()]).all():
         return "has values that are NaN or infinite"
-    if values.min() < 0:
-        return f"has negative values (smallest {values.min():g})"
-    if values.dtype.kind == "f" and (fractions := values[values != np.floor(values)]).size:
-        return f"has {fractions.size:,} values that are not whole numbers (such as {fractions[0]:g})"
+    if smallest < 0:
+        return f"has negative values (smallest {smallest:g})"
+    fractions = [_fractions(part) for part in np.array_split(values.ravel(), 1 + values.size // CACHE_BLOCK)]
+    if values.dtype.kind == "f" and (n := sum(part.size for part in fractions)):
+        first = next(part[0] for part in fractions if part.size)
+        return f"has {n:,} values that are not whole numbers (such as {first:g})"
     return None
+
+
+def _fractions(values):
+    """Those of some numbers that are not whole."""
+    import numpy as np
+
+    return values[values != np.floor(values)] if values.dtype.kind == "f" else values[:0]
 
 
 def find_counts(adata: ad.AnnData, *, where: str = "auto") -> tuple[ad.AnnData, str]:

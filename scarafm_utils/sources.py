@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .downloads import PATIENT, SILENT, Network, Watcher, download
 from .errors import InputError, suggest
+from .file_blocks import CellFile, open_cells
 from .files import hash_of, write_json
 from .hub import fetch_release
 from .lockfile import checksum, read_lock
 from .manifest import Dataset, SourceSpec
 from .profiles import ReleaseFiles
-from .readers import convert_command, rds_message, read_file
-from .standard import cap_per_sample, standardize
+from .readers import convert_command, rds_message
+from .rows import FILE_BLOCK
+from .standard import cap_per_sample, standard_obs, standardize
 from .unpack import extract_tar
 
 if TYPE_CHECKING:
@@ -74,12 +78,10 @@ def fetch(
     if source == "local":
         return _local_path(dataset, Path(data_dir))
     spec = dataset.sources[dataset.source_name(source)]
-    try:
+    with _naming(dataset.id):
         if source == "public":
             return _public_path(dataset, spec, Path(data_dir), network, watcher)
         return _release_path(spec, Path(data_dir), release)
-    except InputError as error:
-        raise InputError(_named(error, dataset.id)) from error
 
 
 def load_raw(
@@ -127,24 +129,80 @@ def load_raw(
         Where the file is absent or damaged, holds no counts, lacks a column the manifest names,
         or has a barcode twice in one sample.
     """
-    if source == "simulated":
-        adata, origin = _simulate(dataset, n_cells=n_cells, n_genes=n_genes, seed=seed, effects=effects)
-        spec = SourceSpec()
-    else:
-        path = fetch(dataset, source=source, data_dir=data_dir, release=release)
-        spec = dataset.sources.get(dataset.source_name(source), SourceSpec())
-        dataset = dataset.read_from(source)
-        adata, origin = _read(path, dataset), _origin(path, Path(data_dir))
-    try:
-        adata = standardize(adata, dataset, spec=spec)
-    except InputError as error:
-        raise InputError(_named(error, dataset.id)) from error
-    origin |= {"dataset": dataset.id, "source": source, "cells_in_source": adata.n_obs}
-    if max_cells is not None and adata.n_obs > max_cells:
-        adata = adata[cap_per_sample(adata.obs["sample"], max_cells, seed=seed)].copy()
-        origin |= {"max_cells": max_cells, "max_cells_seed": seed}
-    adata.uns["provenance"] = {**adata.uns["provenance"], **origin}
+    sizes = {"n_cells": n_cells, "n_genes": n_genes, "effects": effects}
+    (adata,) = iter_raw(
+        dataset, source=source, data_dir=data_dir, seed=seed, max_cells=max_cells, release=release,
+        max_values=None, **sizes,
+    )  # fmt: skip
     return adata
+
+
+def iter_raw(
+    dataset: Dataset,
+    *,
+    source: str,
+    data_dir: str | Path,
+    seed: int = 0,
+    n_cells: int | None = None,
+    n_genes: int | None = None,
+    effects: Effects | None = None,
+    max_cells: int | None = None,
+    release: ReleaseFiles | None = None,
+    max_values: int | None = FILE_BLOCK,
+) -> Iterator[ad.AnnData]:
+    """`load_raw` in blocks of cells, in the order of the file; see there for arguments and errors.
+
+    `max_values` bounds the stored values of a block (None: one block).  h5ad files are read block by
+    block; 10x libraries and simulated cells are one block.  Each block looks like a data set of
+    its own: its samples are those of its cells, and a barcode that stands twice in two blocks has
+    to be found by whoever joins them.
+    """
+    with _opened(
+        dataset, source, data_dir, release, max_values, n_cells=n_cells, n_genes=n_genes, seed=seed, effects=effects
+    ) as (file, spec, origin):
+        described = dataset if source == "simulated" else dataset.read_from(source)
+        origin |= {"dataset": dataset.id, "source": source, "cells_in_source": len(file.obs)}
+        chosen = None
+        if max_cells is not None and len(file.obs) > max_cells:
+            with _naming(dataset.id):
+                sample = standard_obs(file.obs, described, spec)["sample"]
+            chosen = cap_per_sample(sample, max_cells, seed=seed)
+            origin |= {"max_cells": max_cells, "max_cells_seed": seed}
+        for rows, block in file.blocks(max_values=max_values):
+            with _naming(dataset.id):
+                adata = standardize(block, described, spec=spec)
+            if chosen is not None:
+                own = chosen[(chosen >= rows.start) & (chosen < rows.stop)] - rows.start
+                adata = adata[own].copy()
+            adata.uns["provenance"] = {**adata.uns["provenance"], **origin}
+            if adata.n_obs or len(file.obs) == 0:
+                yield adata
+
+
+@contextmanager
+def _opened(
+    dataset: Dataset, source: str, data_dir: str | Path, release, max_values: int | None, **sizes
+) -> Iterator[tuple[CellFile, SourceSpec, dict]]:
+    """The cells of a data set, what the manifest says of their source, and where they come from."""
+    if source == "simulated":
+        adata, origin = _simulate(dataset, **sizes)
+        yield CellFile(adata), SourceSpec(), origin
+        return
+    path = fetch(dataset, source=source, data_dir=data_dir, release=release)
+    spec = dataset.sources.get(dataset.source_name(source), SourceSpec())
+    with ExitStack() as stack:
+        with _naming(dataset.id):
+            file = stack.enter_context(open_cells(path, max_values=max_values))
+        yield file, spec, _origin(path, Path(data_dir))
+
+
+@contextmanager
+def _naming(dataset_id: str) -> Iterator[None]:
+    """Errors name the data set."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_named(error, dataset_id)) from error
 
 
 def _simulate(dataset: Dataset, *, n_cells, n_genes, seed: int, effects) -> tuple[ad.AnnData, dict]:
@@ -163,13 +221,6 @@ def _simulate(dataset: Dataset, *, n_cells, n_genes, seed: int, effects) -> tupl
 def _named(error: InputError, dataset_id: str) -> str:
     text = str(error)
     return text if text.startswith(f"{dataset_id}: ") else f"{dataset_id}: {text}"
-
-
-def _read(path: Path, dataset: Dataset) -> ad.AnnData:
-    try:
-        return read_file(path)
-    except InputError as error:
-        raise InputError(_named(error, dataset.id)) from error
 
 
 def _origin(path: Path, data_dir: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ def standardize(adata: ad.AnnData, dataset: Dataset, *, spec: SourceSpec | None 
 
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise InputError(f"the file has {adata.n_obs} cells and {adata.n_vars} features.")
-    obs = _standard_obs(adata.obs, dataset, spec or SourceSpec())
+    obs = standard_obs(adata.obs, dataset, spec or SourceSpec())
     measured = _measured(adata, dataset, list(obs["sample"].cat.categories))
     result, place = _values(adata, dataset)
     if not result.var_names.equals(adata.var_names):  # counts lay in raw, which has features of its own
@@ -70,8 +70,11 @@ def cap_per_sample(sample: pd.Series, n: int, *, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def _standard_obs(obs: pd.DataFrame, dataset: Dataset, spec: SourceSpec) -> pd.DataFrame:
-    """The standard columns of `obs`: words as categories in order of appearance."""
+def standard_obs(obs: pd.DataFrame, dataset: Dataset, spec: SourceSpec) -> pd.DataFrame:
+    """The standard columns of a file's `obs`: words as categories in order of appearance.
+
+    The index counts the cells; `standardize` names them.
+    """
     import pandas as pd
 
     by_sample = {column for values in (spec.samples or {}).values() for column in values}
@@ -124,8 +127,8 @@ def _words(values) -> pd.Categorical:
     """Values as text, categories in order of appearance; missing stays missing, 1.0 is '1'."""
     import pandas as pd
 
-    series = pd.Series(values).astype(object)
-    text = series.map(_word, na_action="ignore")
+    codes, found = pd.factorize(pd.Series(values).astype(object))  # each word once: there are few
+    text = pd.Series([_word(value) for value in found], dtype=object).reindex(codes).reset_index(drop=True)
     return pd.Series(pd.Categorical(text, categories=list(pd.unique(text.dropna()))))
 
 
@@ -227,10 +230,11 @@ def _cell_names(names, sample: pd.Series, dataset_id: str) -> pd.Index:
 
 
 def _barcode(name: str, sample: str, dataset_id: str) -> str:
+    name = str(name)
     for before in (dataset_id, sample):
-        shorter = re.sub(rf"^{re.escape(before)}[^A-Za-z0-9]+", "", str(name))
-        name = shorter or name
-    return str(name).replace(":", "_")
+        if name.startswith(before):
+            name = re.sub(rf"^{re.escape(before)}[^A-Za-z0-9]+", "", name) or name
+    return name.replace(":", "_")
 
 
 def _check_unmeasured_empty(adata: ad.AnnData) -> None:

@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .normalization import as_csr, dataset_name
 from .readers import count_problem
+from .rows import row_blocks, slice_rows, take_columns
 
 if TYPE_CHECKING:
     import anndata as ad
     import numpy as np
     import pandas as pd
+    from scipy.sparse import csr_matrix
 
 
-def hvg_table(adata: ad.AnnData, *, n_top_genes: int = 2000) -> pd.DataFrame:
-    """Highly variable genes of one data set: scanpy's dispersions, Seurat flavour.
+@dataclass
+class GeneMoments:
+    """Sums over the cells seen so far, for each gene, of counts per 10,000 and of their squares."""
+
+    n_cells: int
+    total: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: csr_matrix) -> GeneMoments:
+        """Moments of log-normalised counts, CSR (n_cells, n_genes), computed back from the logarithm.
+
+        As in scanpy, values are squared in their own precision and summed in double precision.
+        """
+        import numpy as np
+
+        found = cls(matrix.shape[0], np.zeros(matrix.shape[1]), np.zeros(matrix.shape[1]))
+        for rows in row_blocks(matrix.indptr):
+            part, one = slice_rows(matrix, rows), np.ones(rows.stop - rows.start)
+            values = np.expm1(part.data)
+            for sums, numbers in ((found.total, values), (found.squares, values * values)):
+                part.data = numbers.astype(np.float64)
+                sums += part.T @ one
+        return found
+
+    def __add__(self, other: GeneMoments) -> GeneMoments:
+        sums = self.total + other.total, self.squares + other.squares
+        return GeneMoments(self.n_cells + other.n_cells, *sums)
+
+    def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and unbiased variance of each gene; a single cell has no variance."""
+        import numpy as np
+
+        mean = self.total / self.n_cells
+        spread = np.maximum(self.squares / self.n_cells - mean**2, 0)
+        return mean, spread * self.n_cells / max(self.n_cells - 1, 1)
+
+
+def hvg_table(
+    adata: ad.AnnData, *, n_top_genes: int = 2000, moments: GeneMoments | None = None
+) -> pd.DataFrame:
+    """Highly variable genes of one data set: the dispersions of Seurat, as scanpy computes them.
 
     Only genes measured in every sample of the data set enter: a gene that some samples do not
     carry would look variable because it is absent.  Genes without any count have dispersion 0 and
@@ -31,6 +71,8 @@ def hvg_table(adata: ad.AnnData, *, n_top_genes: int = 2000) -> pd.DataFrame:
         Log-normalised counts per 10,000, (n_cells, n_genes).
     n_top_genes
         Genes to select; all where there are fewer.
+    moments
+        Of the cells, where they were summed block by block; `adata` then needs no matrix.
 
     Returns
     -------
@@ -38,20 +80,46 @@ def hvg_table(adata: ad.AnnData, *, n_top_genes: int = 2000) -> pd.DataFrame:
         Index: the genes measured in every sample.  Columns: means, dispersions, dispersions_norm,
         highly_variable.
     """
-    import numpy as np
-
-    if "log1p" not in adata.uns and count_problem(adata.X) is None:
-        raise InputError(f"{dataset_name(adata)}: these are counts; normalise them before looking for HVGs.")
+    if moments is None:
+        if "log1p" not in adata.uns and count_problem(adata.X) is None:
+            raise InputError(f"{dataset_name(adata)}: these are counts; normalise them before looking for HVGs.")
+        moments = GeneMoments.of(as_csr(adata.X))
     everywhere = measured_genes(adata).all(axis=1)
-    expressed = everywhere & (np.asarray((adata.X > 0).sum(axis=0)).ravel() > 0)
+    expressed = everywhere & (moments.total > 0)
     if not expressed.any():
         raise InputError(f"{dataset_name(adata)}: no gene that is measured in all its samples has a count.")
-    found = _scanpy_hvgs(adata[:, expressed], n_top_genes)
+    found = _normalised_dispersions(moments, expressed, adata.var_names)
+    found["highly_variable"] = _best(found["dispersions_norm"], n_top_genes)
     table = found.reindex(adata.var_names[everywhere])
     silent = ~table.index.isin(found.index)
     table.loc[silent, ["means", "dispersions", "dispersions_norm"]] = 0.0
     table["highly_variable"] = table.index.isin(found.index[found["highly_variable"]])
     return table
+
+
+def _normalised_dispersions(moments: GeneMoments, expressed: np.ndarray, names: pd.Index) -> pd.DataFrame:
+    """Means, dispersions and dispersions relative to genes of similar mean (20 bins) of some genes.
+
+    A gene alone in its bin has normalised dispersion 1; a gene that does not vary has none.
+    """
+    import numpy as np
+    import pandas as pd
+
+    mean, variance = (values[expressed] for values in moments.mean_and_variance())
+    with np.errstate(divide="ignore"):
+        dispersion = np.log(variance / mean)
+    table = pd.DataFrame({"means": np.log1p(mean), "dispersions": dispersion}, index=names[expressed])
+    table["dispersions"] = table["dispersions"].replace(-np.inf, np.nan)
+    bins = table.groupby(pd.cut(table["means"], bins=20), observed=True)["dispersions"]
+    average, deviation = bins.transform("mean"), bins.transform("std")
+    alone = deviation.isna()
+    table["dispersions_norm"] = (table["dispersions"] - average.where(~alone, 0)) / deviation.where(~alone, average)
+    return table
+
+
+def _best(values: pd.Series, n: int) -> pd.Series:
+    """Whether a value is among the `n` largest, or equal to the last of them."""
+    return values >= values.nlargest(n).min()
 
 
 def rank_genes(tables: Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -109,26 +177,35 @@ def to_vocabulary(adata: ad.AnnData, genes: Sequence[str]) -> ad.AnnData:
     InputError
         Where a gene stands twice in `genes` or none of them is in the data.
     """
-    import anndata as ad
-    import numpy as np
+    matrix = take_columns(as_csr(adata.X), vocabulary_columns(adata, genes))
+    return with_vocabulary(adata, matrix, genes)
+
+
+def vocabulary_columns(adata: ad.AnnData, genes: Sequence[str]) -> np.ndarray:
+    """The column of each gene of the vocabulary in `adata`, (n_vocabulary,); -1 where it has none."""
     import pandas as pd
-    import scipy.sparse as sp
 
     wanted = pd.Index([str(g) for g in genes])
     if wanted.has_duplicates:
         raise InputError(f"vocabulary: '{wanted[wanted.duplicated()][0]}' stands twice.")
-    source = adata.var_names.get_indexer(wanted)
-    present = np.flatnonzero(source >= 0)
-    if present.size == 0:
+    columns = adata.var_names.get_indexer(wanted)
+    if (columns < 0).all():
         raise InputError(f"{dataset_name(adata)}: has none of the {len(genes):,} genes of the vocabulary.")
-    ones = np.ones(present.size, dtype=np.float32)
-    move = sp.csr_matrix((ones, (source[present], present)), shape=(adata.n_vars, len(genes)))
-    matrix = (as_csr(adata.X).astype(np.float32) @ move).tocsr()
-    matrix.sort_indices()
-    samples = sample_names(adata)
+    return columns
+
+
+def with_vocabulary(adata: ad.AnnData, matrix: csr_matrix, genes: Sequence[str]) -> ad.AnnData:
+    """The cells of `adata` with a `matrix` whose columns are `genes`; see `to_vocabulary`."""
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+
+    columns, samples = vocabulary_columns(adata, genes), sample_names(adata)
     measured = np.zeros((len(genes), len(samples)), dtype=bool)
-    measured[present] = measured_genes(adata)[source[present]]
-    result = ad.AnnData(X=matrix, obs=adata.obs.copy(), var=pd.DataFrame(index=wanted), uns=dict(adata.uns))
+    measured[columns >= 0] = measured_genes(adata)[columns[columns >= 0]]
+    var = pd.DataFrame(index=pd.Index([str(g) for g in genes]))
+    values = matrix.astype(np.float32, copy=False)
+    result = ad.AnnData(X=values, obs=adata.obs.copy(), var=var, uns=dict(adata.uns))
     result.varm["measured"], result.uns["samples"] = measured, samples
     return result
 
@@ -173,28 +250,3 @@ def measured_genes(adata: ad.AnnData) -> np.ndarray:
     if "measured" in adata.varm:
         return np.asarray(adata.varm["measured"], dtype=bool)
     return np.ones((adata.n_vars, len(sample_names(adata))), dtype=bool)
-
-
-def _scanpy_hvgs(adata: ad.AnnData, n_top_genes: int) -> pd.DataFrame:
-    import anndata as ad
-    import scanpy as sc
-
-    alone = ad.AnnData(X=as_csr(adata.X), var=adata.var[[]].copy(), uns={"log1p": {}})
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*number of normalized dispersions", category=UserWarning)
-        with _torch_threads_kept():
-            found = sc.pp.highly_variable_genes(
-                alone, flavor="seurat", n_top_genes=min(n_top_genes, alone.n_vars), inplace=False
-            )
-    found.index = alone.var_names
-    return found[["means", "dispersions", "dispersions_norm", "highly_variable"]]
-
-
-@contextmanager
-def _torch_threads_kept() -> Iterator[None]:
-    """Undo what numba does when scanpy first starts it: it sets the threads of OpenMP, and so torch's."""
-    torch = sys.modules.get("torch")  # where torch is not loaded there is nothing to keep
-    threads = torch.get_num_threads() if torch else None
-    yield
-    if torch:
-        torch.set_num_threads(threads)

@@ -23,8 +23,8 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 ORDER = """
 errors files config manifest designs tasks names profiles workspace
 effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
-unpack tenx readers standard lockfile downloads hub sources inventory
-genes manifest_draft normalization vocabulary preprocessing
+rows unpack tenx readers file_blocks standard lockfile downloads hub sources inventory
+genes manifest_draft normalization vocabulary blocks labels preprocessing
 tokens gene2vec model checkpoints parallel masked corpus_report progress reports pretraining gene_neighbours
 embeddings hidden plain_features features representations
 splits

@@ -356,10 +356,10 @@ def test_the_releases_gene_list_is_taken_whole_and_in_its_order(tmp_path, monkey
         adata.var_names, adata.uns["log1p"] = ["AT1G00001", "AT1G00002", "AT1G00003"], {}
         adata.obs["sample"], adata.obs["condition"] = "S1", ["Normal", "Mild drought", "Normal"]
         adata.uns["provenance"] = {"source": "release", "cells_in_source": 3}
-        return adata
+        return [adata]
 
     monkeypatch.setattr(module, "fetch_release", fetch_release)
-    monkeypatch.setattr(module, "load_raw", read)
+    monkeypatch.setattr(module, "iter_raw", read)
     profile = load_profile(PROJECT / "profiles" / "release.yaml")
     grid = profile.tissues["leaf"].model_copy(update={"tasks": ["random:ERP132245"]})
     profile = profile.model_copy(update={"tissues": {"leaf": grid}})
