@@ -42,7 +42,7 @@ class Configuration:
     """What is fitted once: one representation, head, training size, seed, held-out unit, fidelity.
 
     `protocol` is the task's, except with fidelity ``matched``; `held_out` is empty where
-    nothing is held out by name.
+    nothing is held out by name; `fit_seed` is the head's own seed where it is not that of the split.
     """
 
     representation: str
@@ -52,6 +52,12 @@ class Configuration:
     held_out: tuple[str, ...] = ()
     fidelity: str = "paper"
     protocol: str = "random"
+    fit_seed: int | None = None
+
+    @property
+    def head_seed(self) -> int:
+        """Seed of the head: the split's unless it has its own."""
+        return self.seed if self.fit_seed is None else self.fit_seed
 
     @property
     def needs_encoder(self) -> bool:
@@ -132,7 +138,12 @@ def plan_grid(request: Request, *, protocol: str, held_out: tuple[str, ...]) -> 
 
 
 def plan_extra(
-    request: Request, extra: Extra, *, protocol: str, units: Sequence[tuple[str, ...]]
+    request: Request,
+    extra: Extra,
+    *,
+    protocol: str,
+    units: Sequence[tuple[str, ...]],
+    aside: Sequence[tuple[str, ...]] = (),
 ) -> list[Configuration]:
     """Raw values with LR at the sizes of `extra`: more seeds, held-out units and fidelities.
 
@@ -141,14 +152,32 @@ def plan_extra(
     units
         What can be held out, the main grid's unit first; ``((),)`` where the protocol holds
         nothing out.
+    aside
+        What a task that holds nothing out could hold out, where no task of the profile does: both
+        protocols on the same test cells (``matched``), with the seeds of the grid, for there are many.
+
+    Returns
+    -------
+    Raw values with LR, then for every further unit the representations that `extra` names, with LR (the
+    CNN with its own head).
     """
     seeds = dict.fromkeys([*request.seeds, *extra.seeds])
     chosen = units if extra.hold_out_all else units[:1]
-    rows = [(u, request.fidelity, protocol) for u in chosen]
-    if protocol == "replicate" and extra.hold_out_all:
-        rows += [(u, "matched", p) for u in chosen for p in ("random", "replicate")]
-    rows += [(units[0], name, protocol) for name in _switches(extra.fidelity) if name != request.fidelity]
-    return [Configuration("raw", "LR", n, s, *row) for n in extra.n_train for row in rows for s in seeds]
+    rows = [(u, request.fidelity, protocol, s) for u in chosen for s in seeds]
+    pairs = [(u, s) for u in chosen for s in seeds] if protocol == "replicate" else []
+    pairs += [(u, s) for u in aside for s in request.seeds]
+    if extra.hold_out_all:
+        rows += [(u, "matched", p, s) for u, s in pairs for p in ("random", "replicate")]
+    switches = [name for name in _switches(extra.fidelity) if name != request.fidelity]
+    rows += [(units[0], name, protocol, s) for name in switches for s in seeds]
+    models = [(r, "CNN" if r.endswith("CNN") else "LR") for r in extra.representations]
+    further = [(u, request.fidelity, protocol, s) for u in chosen[1:] for s in request.seeds]
+    plan = [("raw", "LR", row) for row in rows] + [(*model, row) for model in models for row in further]
+    return [
+        Configuration(r, h, n, seed, unit, fidelity, split)
+        for n in extra.n_train
+        for r, h, (unit, fidelity, split, seed) in plan
+    ]
 
 
 def _switches(fidelities: Sequence[str]) -> list[str]:

@@ -12,8 +12,9 @@ The column `fidelity` says by which rules a row was made:
   classes balanced once, whatever the seed of the split).
 - ``balanced_test``: as ``paper``, with equally many test cells of each class.
 - ``matched``: no difference of the released code, but a fair comparison of two protocols.  Its rows
-  come from a task ``replicate:X`` and keep that `task`, while `protocol` is ``random`` in one half of
-  them and ``replicate`` in the other: both are tested on the same half of the held-out unit and train
+  come from a task ``replicate:X`` (or ``random:X``, where the profile has no such task and X has
+  libraries to hold out) and keep that `task`, while `protocol` is ``random`` in one half of them and
+  ``replicate`` in the other: both are tested on the same half of the held-out unit and train
   on equally many cells, from the other units alone or from all remaining cells.  A row of the task
   ``random:X`` has test cells of its own.
 """
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .files import write_csv
 from .measures import bootstrap, expected_calibration_error, metrics
-from .result_tables import TIDY, grid_digest, read_nulls, read_results, read_table, results_path
+from .result_tables import TIDY, grid_digest, read_nulls, read_repeats, read_results, read_table, results_path
 from .tasks import Task, parse_task
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "expected_calibration_error",
     "metrics",
     "read_nulls",
+    "read_repeats",
     "read_results",
 ]
 
@@ -112,7 +114,9 @@ def evaluate_task(
     batteries = _Batteries(workspace, tissue, task, label, request.tuning, request.vote)
     units = _units(batteries, request)
     grid = plan_grid(request, protocol=task.protocol, held_out=units[0])
-    grid += plan_extra(request, own.extra, protocol=task.protocol, units=units) if extra else []
+    if extra:
+        aside = _held_out_aside(batteries, request)
+        grid += plan_extra(request, own.extra, protocol=task.protocol, units=units, aside=aside)
     asked = [*listed(representations), *listed(controls)]
     insist = {"n_train": listed(n_train), "representation": asked, "held_out": units[: bool(request.held_out)]}
     rows = _rows(batteries, grid, n_boot or own.n_boot, insist if strict else {})
@@ -121,28 +125,32 @@ def evaluate_task(
         raise InputError(f"{task.name}: no combination could be evaluated: {results['reason'].iloc[0]}.")
     custom = grid_digest(request, own)
     write_csv(results_path(workspace, tissue, task, label, custom=custom), results)
-    if extra and own.extra.null_contrasts and task.protocol != "cross":
-        _write_nulls(batteries, request.seeds[0], own.max_test, custom)
+    for suffix, table in (_side_tables(batteries, request) if extra else {}).items():
+        write_csv(results_path(workspace, tissue, task, label, suffix=suffix, custom=custom), table)
     return results
 
 
 def collect_results(workspace: Workspace) -> pd.DataFrame:
     """Put the rows of every task of the profile into ``tables/results.csv``.
 
-    Null contrasts go to ``tables/nulls.csv``, which has no rows where the profile asks for none or
-    no task allows any.  A task that has not run has no rows.
+    Null contrasts go to ``tables/nulls.csv`` and repeated fits to ``tables/repeats.csv``, which have no
+    rows where the profile asks for none or no task allows any.  A task that has not run has no rows.
     """
     import pandas as pd
 
-    from .nulls import COLUMNS
+    from . import nulls, repeats
 
     results = _tables_of(workspace)
     if not results:
         raise InputError(f"No results in profile '{workspace.profile.name}'. Run its results chapters first.")
-    wanted = workspace.profile.evaluation.extra.null_contrasts
-    nulls = [table for table in _tables_of(workspace, suffix="-null") if wanted and len(table)]
-    nulls = pd.concat(nulls, ignore_index=True) if nulls else pd.DataFrame(columns=list(COLUMNS))
-    write_csv(workspace.tables_dir / "nulls.csv", nulls.drop_duplicates(ignore_index=True))
+    extra = workspace.profile.evaluation.extra
+    for name, suffix, wanted, columns in (
+        ("nulls", "-null", extra.null_contrasts, nulls.COLUMNS),
+        ("repeats", "-repeats", extra.repeats, repeats.COLUMNS),
+    ):
+        found = [table for table in _tables_of(workspace, suffix=suffix) if wanted and len(table)]
+        whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(columns))
+        write_csv(workspace.tables_dir / f"{name}.csv", whole.drop_duplicates(ignore_index=True))
     results = pd.concat(results, ignore_index=True)
     write_csv(workspace.tables_dir / "results.csv", results)
     return results
@@ -190,6 +198,15 @@ def _units(batteries: _Batteries, request: Request) -> list[tuple[str, ...]]:
             f"held_out: {batteries.task.name} holds no replicate out. Use the protocol 'replicate'."
         )
     return [()]
+
+
+def _held_out_aside(batteries: _Batteries, request: Request) -> tuple[tuple[str, ...], ...]:
+    """What a random task could hold out, where the profile has no task that does."""
+    task, grid = batteries.task, batteries.workspace.profile.tissues.get(batteries.tissue)
+    covered = grid is not None and f"replicate:{task.train_dataset}" in grid.tasks
+    if task.protocol != "random" or covered or not batteries.workspace.profile.evaluation.extra.hold_out_all:
+        return ()
+    return batteries[request.fidelity].experiment.held_out
 
 
 def _rows(
@@ -264,9 +281,14 @@ def _values_or_reason(battery: Battery, configuration: Configuration, split, n_b
     return known | metrics(table).iloc[0].to_dict() | interval | cost
 
 
-def _write_nulls(batteries: _Batteries, seed: int, max_test: int, custom: str) -> None:
+def _side_tables(batteries: _Batteries, request: Request) -> dict[str, pd.DataFrame]:
+    """Null contrasts and repeated fits of a task, by the suffix of their files, where the profile asks for them."""
     from .nulls import null_contrasts
+    from .repeats import repeated_fits
 
-    table = null_contrasts(batteries["paper"], seed=seed, max_test=max_test)
-    where = (batteries.workspace, batteries.tissue, batteries.task, batteries.label)
-    write_csv(results_path(*where, suffix="-null", custom=custom), table)
+    own, found = batteries.workspace.profile.evaluation, {}
+    if own.extra.null_contrasts and batteries.task.protocol != "cross":
+        found["-null"] = null_contrasts(batteries["paper"], seed=request.seeds[0], max_test=own.max_test)
+    if own.extra.repeats:
+        found["-repeats"] = repeated_fits(batteries[request.fidelity], request, n=own.extra.repeats)
+    return found

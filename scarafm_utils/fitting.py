@@ -212,7 +212,7 @@ class Battery:
         cells, name = self.experiment.cells, configuration.representation
         y = cells.obs.loc[train, CLASS].to_numpy(dtype=str)
         prefix, _, kind = name.rpartition(":")
-        same = {"seed": configuration.seed, "classes": list(self.experiment.classes)}
+        same = {"seed": configuration.head_seed, "classes": list(self.experiment.classes)}
         same |= self.head_settings(configuration)
         if kind == "CNN":
             memory, shown = self.settings.memory_gb, self.plain_features.encoder_cells

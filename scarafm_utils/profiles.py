@@ -145,12 +145,14 @@ class HeadSettings(Strict):
 
 
 class Extra(Strict):
-    """More rigour, on raw values with LR only, where it costs next to nothing."""
+    """More rigour, mostly on raw values with LR, where it costs next to nothing."""
 
     seeds: Annotated[list[Natural], Unique] = Field(default=[])
     n_train: Annotated[list[TrainSize], Unique] = Field(default=["all"])
     hold_out_all: bool = False
     null_contrasts: bool = False
+    representations: Annotated[list[FeatureName], Unique] = Field(default=[])
+    repeats: Natural = 0
     fidelity: Annotated[list[Literal["paper", "released", "balanced_test"]], Unique] = Field(default=[])
 
 

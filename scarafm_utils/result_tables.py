@@ -39,6 +39,11 @@ def read_nulls(workspace: Workspace) -> pd.DataFrame:
     return read_table(workspace.tables_dir / "nulls.csv")
 
 
+def read_repeats(workspace: Workspace) -> pd.DataFrame:
+    """Read ``tables/repeats.csv``, repeated fits of one model (`repeats`); without rows where there are none."""
+    return read_table(workspace.tables_dir / "repeats.csv")
+
+
 def table_of_run(workspace: Workspace, tissue: str, params: dict) -> Path:
     """Where `evaluate_task` keeps the rows of a run with these parameters of a results chapter."""
     from .configurations import Request, make_request
@@ -72,10 +77,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
     if not path.exists():
         raise InputError(f"No table {path.name}. Run the results chapters, then collect.")
-    text = dict.fromkeys(("held_out", "n_train", "key", "reason", "groups", "sample"), str)
+    text = dict.fromkeys(("held_out", "n_train", "key", "reason", "groups", "sample", "unit"), str)
     table = pd.read_csv(path, dtype=text, float_precision="round_trip")
     if "n_train" in table:
         table["n_train"] = [int(n) if n.isdigit() else n for n in table["n_train"]]
-    if "reason" in table:
-        table["reason"] = table["reason"].fillna("")
-    return table
+    empty = {name: "" for name in ("reason", "unit") if name in table}
+    return table.fillna(empty)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evaluation_world import make_profile
 
-from scarafm_utils.configurations import make_request, plan_extra, plan_grid
+from scarafm_utils.configurations import Configuration, make_request, plan_extra, plan_grid
 from scarafm_utils.errors import InputError
 
 OWN = make_profile(
@@ -75,6 +75,32 @@ def test_extra_rows_have_the_sizes_of_the_profile():
     alone = plan_extra(make_request(OWN), OWN.extra, **same)
     assert [c for c in grid if c.n_train == "all"] == alone
     assert [replace(c, n_train="all") for c in grid if c.n_train == 30] == alone
+
+
+def test_what_no_task_holds_out_is_held_out_aside_with_the_seeds_of_the_grid():
+    request, pairs = make_request(OWN), [("c1", "s1"), ("c1", "s2"), ("c2", "s1")]
+    alone = plan_extra(request, OWN.extra, protocol="random", units=[()])
+    grid = plan_extra(request, OWN.extra, protocol="random", units=[()], aside=pairs)
+    added = [c for c in grid if c not in alone]
+    assert len(added) == 2 * len(pairs) * len(request.seeds) and len(grid) == len(alone) + len(added)
+    assert {(c.held_out, c.protocol) for c in added} == {(u, p) for u in pairs for p in ("random", "replicate")}
+    assert {(c.representation, c.head, c.fidelity) for c in added} == {("raw", "LR", "matched")}
+    once = OWN.extra.model_copy(update={"hold_out_all": False})
+    assert not [c for c in plan_extra(request, once, protocol="random", units=[()], aside=pairs) if c.held_out]
+
+
+def test_further_units_have_the_representations_that_the_profile_names():
+    extra = OWN.extra.model_copy(update={"representations": ["WM", "CNN"], "seeds": []})
+    units = [("rep1",), ("rep2",), ("rep3",)]
+    grid = plan_extra(make_request(OWN), extra, protocol="replicate", units=units)
+    added = [(c.representation, c.head, c.held_out) for c in grid if c.representation != "raw"]
+    assert added == [("WM", "LR", units[1]), ("WM", "LR", units[2]), ("CNN", "CNN", units[1]), ("CNN", "CNN", units[2])]
+
+
+def test_a_head_has_the_seed_of_its_split_unless_it_has_its_own():
+    assert Configuration("raw", "MLP", seed=3).head_seed == 3
+    assert Configuration("raw", "MLP", seed=3, fit_seed=0).head_seed == 0
+    assert Configuration("raw", "MLP", seed=3).split_key == Configuration("raw", "MLP", seed=3, fit_seed=0).split_key
 
 
 @pytest.mark.parametrize(

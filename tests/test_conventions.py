@@ -29,7 +29,7 @@ tokens gene2vec model checkpoints parallel masked corpus_report progress reports
 embeddings hidden plain_features features representations
 splits
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
-scores measures paired variance configurations result_tables experiment fitting probes nulls planted evaluation
+scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
 thresholds differences audit rigor real_numbers
 contrasts statements claims
 figure_style figure_rows figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
