@@ -33,7 +33,7 @@ from .figure_style import (
     styled,
 )
 from .figures_bars import leaf_figure, note_size, root_figure, task_figure
-from .figures_claims import claim_figure
+from .figures_claims import claim_figure, comparison_figure
 from .figures_data import hvg_overlap_figure, qc_figure, vocabulary_figure
 from .figures_methods import architecture_figure, protocol_schematic
 from .figures_pretraining import accuracy_figure, bins_figure, loss_figure, ones_figure
@@ -48,6 +48,7 @@ __all__ = [
     "architecture_figure",
     "bins_figure",
     "claim_figure",
+    "comparison_figure",
     "figure_bytes",
     "heldout_figure",
     "hvg_overlap_figure",

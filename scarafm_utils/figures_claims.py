@@ -5,8 +5,11 @@ from __future__ import annotations
 from math import isinf
 from typing import TYPE_CHECKING
 
+from .comparisons import unit_differences
 from .figure_style import (
+    COLOURS,
     GREY,
+    NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -21,6 +24,8 @@ from .figure_style import (
 from .statements import STATEMENTS, Statement
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .claims import Claim
 
 #: Where a figure of a claim draws a line: no difference, or a coin.
@@ -87,3 +92,59 @@ def _claim_handles(claim: Claim) -> list:
         text = PROTOCOLS[protocol] if protocol and len(found) > 1 else claim.unit
         handles.append(Line2D([], [], linestyle="none", label=text, markersize=6, **look))
     return [*handles, Patch(color="#DCE6F2", label="what the words say")]
+
+
+@styled
+def comparison_figure(pairs: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
+    """Every representation against raw values: one dot for each unit, a panel for each protocol.
+
+    A unit is a data set, the library held out in it and the direction of a pair; its dot is the mean over
+    heads.  Filled dots are leaf, hollow ones root; a bar stands at the median.
+
+    Parameters
+    ----------
+    pairs
+        From `comparisons.paired_models`.
+    """
+    units = unit_differences(pairs)
+    order = [name for name in COLOURS if name in set(units["representation"])]
+    height = 0.34 * len(order) + 0.1
+    figure = PageFigure(PAGE_WIDTH, height + 1.3)
+    span = units["difference"].abs().max() * 0.06
+    limits = (min(0, units["difference"].min()) - span, max(0, units["difference"].max()) + span)
+    width = (PAGE_WIDTH - 1.25) / len(PROTOCOLS)
+    for i, (protocol, title) in enumerate(PROTOCOLS.items()):
+        ax = figure.panel(0.95 + i * width, 0.65, width - 0.15, height)
+        ax.axvline(0, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.9, gid="nothing")
+        _draw_representations(ax, units[units["protocol"] == protocol], order)
+        ax.set_yticks(range(len(order)), [NAMES[name] for name in order] if i == 0 else [""] * len(order))
+        ax.set(xlim=limits, ylim=(len(order) - 0.4, -0.6), title=title)
+        ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
+    figure.axes[1].set_xlabel("points of AUROC above raw values, same head and test cells")
+    legend_row(figure, _tissue_handles(units))
+    return mark_simulated(figure, simulated)
+
+
+def _draw_representations(ax, units: pd.DataFrame, order: list[str]) -> None:
+    if units.empty:
+        ax.text(0.5, 0.5, "n/a", transform=ax.transAxes, ha="center", va="center", color=GREY, gid="missing")
+    for y, name in enumerate(order):
+        mine = units[units["representation"] == name]
+        for (_, row), offset in zip(mine.iterrows(), spread(len(mine), 0.4) if len(mine) else [], strict=True):
+            face = COLOURS[name] if row["tissue"] == "leaf" else "white"
+            look = {"markerfacecolor": face, "markeredgecolor": COLOURS[name], "markersize": 5}
+            ax.plot([row["difference"]], [y + offset], marker="o", linestyle="none", gid=f"unit|{name}", **look)
+        if len(mine):
+            median = mine["difference"].median()
+            ax.plot([median, median], [y - 0.3, y + 0.3], color="black", linewidth=1.8, gid=f"median|{name}")
+
+
+def _tissue_handles(units: pd.DataFrame) -> list:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for tissue, face in (("leaf", GREY), ("root", "white")):
+        if tissue in set(units["tissue"]):
+            look = {"markerfacecolor": face, "markeredgecolor": GREY, "marker": "o", "linestyle": "none"}
+            handles.append(Line2D([], [], label=f"one unit, {tissue}", **look))
+    return [*handles, Line2D([], [], color="black", linewidth=1.8, label="median")]

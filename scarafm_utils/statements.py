@@ -45,7 +45,7 @@ STATEMENTS = {
             section="Abstract",
             estimand="random minus replicate, points of AUROC; same data set, representation, head, "
             "number of training cells and the same test cells; the verdict is about the sign",
-            unit="held-out replicate",
+            unit="held-out replicate or set of libraries",
             agrees=lambda points: points > 0,
             said=(20, 30),
             designed=lambda points: points > 10,

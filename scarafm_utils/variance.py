@@ -69,6 +69,28 @@ def variance_components(scores: pd.DataFrame, *, value: str = "auroc", overlap: 
     return table.assign(n=[len(splits), len(fits), len(scores), len(scores)])
 
 
+def variance_table(repeats: pd.DataFrame) -> pd.DataFrame:
+    """What moves a score, one row for each task and label of ``tables/repeats.csv``.
+
+    Returns
+    -------
+    `mean` AUROC; for each of `COMPONENTS` its standard deviation in points of AUROC (missing where the
+    task has one unit, split or seed; 0 where the estimate is negative); numbers of units and fits.  Fits
+    without a value are left out.
+    """
+    import pandas as pd
+
+    rows = []
+    for keys, fits in repeats[repeats["auroc"].notna()].groupby(["protocol", "task", "label"], sort=False):
+        found = variance_components(fits, overlap=fits["overlap"].mean()).set_index("component")
+        spread = [round(100 * found.loc[name, "sd"], 1) for name in COMPONENTS]
+        rows.append((*keys, round(fits["auroc"].mean(), 3), *spread, found.loc["library", "n"], len(fits)))
+    columns = ["protocol", "task", "label", "mean", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
+    table = pd.DataFrame(rows, columns=columns)
+    keys = ["protocol", "task", "label"] if (table["label"] != "stress").any() else ["protocol", "task"]
+    return table.drop(columns={"label"} - set(keys)).set_index(keys)
+
+
 def _level(rows: pd.DataFrame, keys: list[str]) -> tuple[float, pd.DataFrame]:
     """The component of one level, and the means of its groups with the variance that they carry up.
 

@@ -32,7 +32,8 @@ logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
 thresholds differences audit rigor real_numbers
 contrasts statements claims
-figure_style figure_rows figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
+figure_style figure_rows comparisons
+figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
 figures_claims figures_rigor figures
 tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions

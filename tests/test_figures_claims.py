@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -66,3 +67,28 @@ def test_claims_about_simulated_cells_carry_the_mark():
     for claim in (make_claim(), make_claim(units=())):
         assert any(t.get_gid() == "watermark" for t in figures.claim_figure(claim, simulated=True).texts)
         assert not any(t.get_gid() == "watermark" for t in figures.claim_figure(claim).texts)
+
+
+def make_pairs() -> pd.DataFrame:
+    places = [("leaf", "random", "A", -4), ("root", "random", "B", 2), ("leaf", "cross", "A+B", 7)]
+    rows = [
+        {"tissue": tissue, "protocol": protocol, "label": "stress", "independent": name, "task": f"{protocol}:{name}",
+         "held_out": "", "representation": r, "difference": value, "head": head}
+        for tissue, protocol, name, base in places
+        for r in ("WM", "ENS", "CNN") for head, value in (("LR", base - 1), ("MLP", base + 1))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_comparison_has_one_dot_for_each_unit_hollow_for_root_and_says_where_nothing_ran():
+    figure = figures.comparison_figure(make_pairs())
+    dots = with_gid(figure, "unit|ENS")
+    assert [dot.get_xdata()[0] for dot in dots] == [-4, 2, 7]
+    assert [dot.get_markerfacecolor() for dot in dots] == ["#D55E00", "white", "#D55E00"]
+    assert [bar.get_xdata()[0] for bar in with_gid(figure, "median|WM")] == [-1, 7]
+    assert [t.get_text() for t in with_gid(figure, "missing")] == ["n/a"], "no replicate task ran"
+    assert fits(figure)
+
+
+def test_simulated_comparisons_carry_the_mark():
+    assert any(t.get_gid() == "watermark" for t in figures.comparison_figure(make_pairs(), simulated=True).texts)
