@@ -135,7 +135,7 @@ def planted_figure(ladder: pd.DataFrame, *, note: str = "", simulated: bool = Fa
     _need(ladder, "planted_figure", ["log_fold_change", "protocol", "auroc"])
     rows = ladder[ladder["auroc"].notna()]
     if rows.empty:
-        return empty_figure("a planted stress needs four libraries", simulated=simulated)
+        return empty_figure("a planted stress needs counts of four libraries", simulated=simulated)
     figure = PageFigure(PAGE_WIDTH, 4.3)
     ax = figure.panel(0.75, 0.5, PAGE_WIDTH - 1.0, 3.1)
     sizes = sorted(rows["log_fold_change"].unique())

@@ -100,7 +100,8 @@ def library_leakage(
     """How well each representation tells the library within a class, beside how well it tells the class.
 
     Libraries of one class differ in nothing that was asked for, so what tells them apart is
-    available to a random split as a shortcut.  Cell types are matched on both sides.
+    available to a random split as a shortcut.  Cell types are matched on both sides, except where the
+    label is the cell type.
 
     Returns
     -------
@@ -115,7 +116,8 @@ def library_leakage(
         made = obs[obs["sample"].astype(str).isin(names)].copy() if names else obs.copy()
         if names:
             made[CLASS] = made["sample"].astype(str)
-        made = made.loc[matched_types(made, seed=seed)]
+        matched = matched_types(made, seed=seed)
+        made = made.loc[matched] if len(matched) else made
         cells = experiment.cells[made.index].copy()
         cells.obs = made
         split = random_split(made, label_key=CLASS, seed=seed)

@@ -12,7 +12,7 @@ from .experiment import CLASS, Experiment, load_experiment
 from .features import TaskFeatures, measured_everywhere
 from .files import hash_of, sha256_file, write_csv
 from .measures import metrics, reliability_curve
-from .planted import planted_ladder
+from .planted import planted_ladder, recover_counts
 from .probes import (
     gene_set_enrichment,
     library_leakage,
@@ -25,6 +25,7 @@ from .scores import code_behind, read_scores
 from .simulate import simulate_dataset
 
 if TYPE_CHECKING:
+    import anndata as ad
     import pandas as pd
 
     from .workspace import Workspace
@@ -58,16 +59,19 @@ def kept_table(
 
 
 def planted_table(workspace: Workspace) -> pd.DataFrame:
-    """`planted_ladder` on the data set with the most libraries; no row where all have fewer than four."""
+    """`planted_ladder` on the data set with the most libraries.
+
+    Without rows where all have fewer than four, or where its values are no counts any more.
+    """
     import pandas as pd
 
     tissue, name, n_samples = _most_libraries(workspace)
-    if n_samples < 4:
+    cells = workspace.read_processed(tissue, name)
+    cells = cells[:, measured_everywhere(cells)].copy()
+    if n_samples < 4 or not _are_counts(cells):
         return pd.DataFrame(columns=["dataset", "log_fold_change", "protocol", "auroc"])
 
     def compute() -> pd.DataFrame:
-        cells = workspace.read_processed(tissue, name)
-        cells = cells[:, measured_everywhere(cells)].copy()
         return planted_ladder(cells, seed=workspace.profile.seed, max_partitions=MAX_PARTITIONS)
 
     return kept_table(workspace, "planted", inputs=_checksum(workspace, tissue, name), compute=compute)
@@ -223,6 +227,14 @@ def _most_libraries(workspace: Workspace) -> tuple[str, str, int]:
     ]
     n_samples, tissue, name = max(found)
     return tissue, name, n_samples
+
+
+def _are_counts(cells: ad.AnnData) -> bool:
+    try:
+        recover_counts(cells)
+    except InputError:
+        return False
+    return True
 
 
 def _checksum(workspace: Workspace, tissue: str, name: str) -> list:

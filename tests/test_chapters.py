@@ -136,6 +136,13 @@ def test_the_canonical_run_keeps_labels_and_marks_its_captions(monkeypatch, tmp_
     assert figure["name"] == "fig-trial" and "Simulated cells" in figure["caption"]
 
 
+def test_a_figure_of_committed_real_numbers_is_not_called_simulated():
+    cell = nbformat.v4.new_code_cell("draw()", metadata={"tags": ["real-cells"]})
+    cell.metadata["mystnb"] = {"figure": {"name": "fig-real", "caption": "Real cells."}}
+    tidy._tidy_code(cell, index=True, notice="**Simulated cells, not the paper's.**")
+    assert cell.metadata["mystnb"]["figure"]["caption"] == "Real cells."
+
+
 def test_an_input_error_inside_a_notebook_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
     failing = "from scarafm_utils.errors import InputError\nraise InputError('no cells')\n(task"
     source = SOURCE.replace("print(task", failing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,16 @@ def test_libraries_of_one_condition_leak_and_depth_does_not(experiment):
     assert means["raw"] > 0.7
     assert means["depth"] == pytest.approx(0.5, abs=0.15)
     assert table["libraries"].iloc[0] == "c1 | c2"
+
+
+def test_a_label_that_is_the_cell_type_is_not_matched_by_cell_type(experiment):
+    cells = experiment.cells.copy()
+    cells.obs[CLASS] = cells.obs["cell_type"]
+    types = ("guard", "mesophyll")
+    own = replace(experiment, cells=cells, classes=types)
+    table = library_leakage(own, TaskFeatures(cells, models={}), representations=["raw"], seed=0)
+    assert table.query("within == 'the label itself'")["n_test"].iloc[0] > 20
+    assert table["within"].value_counts()["guard"] == 6
 
 
 def test_matching_leaves_equal_counts_of_each_type_and_keeps_all_without_types():

@@ -124,3 +124,10 @@ def test_a_missing_report_says_what_to_run(tmp_path):
     opened = open_workspace("demo")
     with pytest.raises(InputError, match="run the chapter 'preprocessing' first"):
         tables.read_report(Workspace(opened.profile, opened.manifest, tmp_path))
+
+
+def test_no_two_root_studies_share_a_stress_and_leaf_studies_do():
+    demo = open_workspace("demo")
+    assert set(tables.shared_stress_table(demo, "root")["other studies of it"]) == {"none"}
+    leaf = tables.shared_stress_table(demo, "leaf")["other studies of it"]
+    assert leaf["GSE273033"] == "ERP132245" and leaf["GSE226826"] == "SRP398011"

@@ -1,0 +1,110 @@
+"""Tables of the rigor chapter: kept until something changes, and right where the answer is known."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from evaluation_world import DROUGHT, GENES, make_cells, make_workspace
+from test_planted import make_cells as make_counts
+
+from scarafm_utils import rigor
+from scarafm_utils.evaluation import collect_results, evaluate_task
+from scarafm_utils.preprocessing import preprocess_dataset, write_h5ad
+from scarafm_utils.sources import load_raw
+from scarafm_utils.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Three evaluated leaf tasks; eight of the libraries' cells are enough for a table, not for a claim."""
+    workspace = make_workspace(tmp_path_factory.mktemp("rigor"))
+    for task in workspace.profile.tissues["leaf"].tasks:
+        evaluate_task(workspace, "leaf", task)
+    return workspace, collect_results(workspace)
+
+
+def test_a_kept_table_is_made_again_only_when_its_inputs_change(tmp_path):
+    workspace, calls = make_workspace(tmp_path), []
+
+    def compute():
+        calls.append(1)
+        return pd.DataFrame({"a": [0.1 + 0.2], "b": ["x"]})
+
+    first = rigor.kept_table(workspace, "t", inputs=1, compute=compute)
+    assert rigor.kept_table(workspace, "t", inputs=1, compute=compute).equals(first)
+    assert len(calls) == 1
+    rigor.kept_table(workspace, "t", inputs=2, compute=compute)
+    assert len(calls) == 2
+    assert len(list((workspace.tables_dir / "kept").iterdir())) == 1
+
+
+def test_a_stress_is_planted_on_the_data_set_with_the_most_libraries(tmp_path):
+    workspace = make_workspace(tmp_path)
+    assert rigor.planted_table(workspace).empty, "values that are no counts are left alone"
+    counts = make_counts(per_sample=30)
+    counts.uns["dataset"] = DROUGHT
+    counts.write_h5ad(workspace.processed_path("leaf", DROUGHT))
+    table = rigor.planted_table(workspace)
+    assert set(table["dataset"]) == {DROUGHT}
+    assert table.groupby("log_fold_change")["groups"].nunique().to_dict() == {0.0: 3, 0.5: 3, 1.0: 3, 2.0: 3}
+
+
+def test_the_leak_is_measured_for_each_replicate_task_without_an_encoder_where_there_is_none(world):
+    table = rigor.leakage_table(world[0])
+    assert table["task"].unique().tolist() == [f"replicate:{DROUGHT}"]
+    assert list(dict.fromkeys(table["representation"])) == ["raw", "binned", "hvg_pca", "depth"]
+    assert table["within"].nunique() == 3
+
+
+def test_signs_are_compared_between_replicates_and_studies(world):
+    weights = rigor.sign_weights(world[0])
+    assert list(weights.columns) == [f"{DROUGHT} rep1", f"{DROUGHT} rep2", "ERP132245 rep1"]
+    assert list(weights.index) == GENES
+
+
+def test_calibration_and_cell_types_come_from_stored_scores(world):
+    workspace, results = world
+    curves = rigor.calibration_table(workspace, results)
+    assert list(dict.fromkeys(curves["protocol"])) == ["random", "replicate", "cross"]
+    assert curves.groupby("protocol")["n"].sum()["cross"] == results.query("protocol == 'cross'")["n_test"].iloc[0]
+    summary = rigor.calibration_summary(results)
+    rows = results.query("protocol == 'cross' and head == 'LR' and representation == 'raw' and fidelity == 'paper'")
+    assert summary.loc["cross", "ece"] == pytest.approx(rows[rows["n_train"] == "all"]["ece"].mean())
+    types = rigor.within_type_table(workspace, results, min_cells=3)
+    assert types["most"].ge(types["least"]).all() and types["cell types"].max() == 2
+
+
+def test_controls_stand_beside_the_representations_at_the_largest_size(world):
+    table = rigor.control_table(world[1])
+    assert list(table.index) == ["raw", "depth"] and list(table.columns) == ["random", "replicate", "cross"]
+    rows = world[1].query("protocol == 'cross' and representation == 'raw' and seed == 0 and fidelity == 'paper'")
+    assert table.loc["raw", "cross"] == rows[rows["n_train"] == "all"]["auroc"].iloc[0]
+
+
+def test_the_modules_that_move_with_the_library_are_found_by_a_model_of_the_library(tmp_path):
+    base = make_workspace(tmp_path)
+    data = base.profile.data.model_copy(
+        update={"simulated_genes": 200, "simulated_cells": base.profile.data.simulated_cells.model_copy(
+            update={"downstream": 400})}
+    )  # fmt: skip
+    workspace = Workspace(base.profile.model_copy(update={"data": data}), base.manifest, tmp_path)
+    dataset = workspace.manifest[DROUGHT]
+    raw = load_raw(
+        dataset, source="simulated", data_dir=tmp_path, seed=workspace.profile.seed, n_cells=400, n_genes=200
+    )
+    write_h5ad(workspace.processed_path("leaf", DROUGHT), preprocess_dataset(raw, dataset))
+    table = rigor.truth_table(workspace).loc["library against library"]
+    assert table.loc["library modules", "found"] >= 2 * table.loc["library modules", "expected"]
+    assert table.loc["library modules", "p_value"] < table["p_value"].drop("library modules").min()
+
+
+def test_real_cells_have_no_truth(tmp_path):
+    base = make_workspace(tmp_path)
+    real = Workspace(base.profile.model_copy(update={"source": "local"}), base.manifest, tmp_path)
+    assert rigor.truth_table(real).empty
+
+
+def test_too_few_libraries_leave_an_empty_table(tmp_path):
+    workspace = make_workspace(tmp_path)
+    make_cells(DROUGHT, replicates=1, per_library=20, seed=0).write_h5ad(workspace.processed_path("leaf", DROUGHT))
+    assert rigor.planted_table(workspace).empty
