@@ -91,6 +91,11 @@ class TaskFeatures:
         self.genes = cells.var_names[self._columns]
         self.encoder_cells = hide_genes(cells, ~seen)
         self._x = sparse.csr_matrix(cells.X, dtype=np.float32)[:, self._columns]
+        if bad := int((~np.isfinite(self._x.data)).sum()):
+            raise InputError(
+                f"{bad:,} of {self._x.nnz:,} expression values are not finite numbers: "
+                "run the chapter 'preprocessing' again."
+            )
         config = next((model.config for model in self.models.values()), ModelConfig())
         self._expression = Expression(
             cells, self.genes, self._x, n_bins or config.n_bins, dim or config.dim, seed

@@ -102,3 +102,42 @@ def test_the_same_files_without_a_fault_go_through(real_profile):
     assert result.returncode == 0, result.stderr
     assert (folder / "processed" / "root" / "SRP169576.h5ad").exists()
     assert (folder / "runs" / "preprocessing" / "root.ipynb").exists()
+
+
+@pytest.mark.slow
+def test_what_a_task_does_not_allow_ends_with_one_line(real_profile):
+    """More training cells than there are, an encoder of other genes, memory for nothing."""
+    profile, data, folder = real_profile
+    small_file(data / "SRP169576.h5ad")
+    assert preprocess(profile).returncode == 0
+    write_encoder(folder / "checkpoints" / "root", folder / "vocabulary" / "root.csv")
+    asked = ["-p", "task=random:SRP169576", "-p", "label=s_phase", "-p", "heads=LR"]
+    for more, message in (
+        (["-p", "representations=raw", "-p", "n_train=100000"], "n_train 100000 is above the 8 training cells"),
+        (["-p", "representations=ENS"], "memory_gb is 1e-09"),
+    ):
+        refused(run_results(profile, asked + more), message)
+    write_encoder(folder / "checkpoints" / "root", genes=["AT1G01010", "AT1G01020"])
+    refused(run_results(profile, [*asked, "-p", "representations=WM"]), "the encoder knows 2 genes, not these")
+
+
+def write_encoder(folder: Path, vocabulary: Path | None = None, *, genes=None) -> None:
+    from scarafm_utils.checkpoints import save_checkpoint
+    from scarafm_utils.model import ModelConfig, ScAraFM
+
+    genes = genes or list(pd.read_csv(vocabulary)["gene"])
+    model = ScAraFM(ModelConfig(dim=8, depth=1, heads=2, dim_head=4), genes)
+    save_checkpoint(model, folder, corpus_real=True)
+
+
+def run_results(profile: Path, arguments: list[str]) -> subprocess.CompletedProcess:
+    settings = yaml.safe_load(profile.read_text(encoding="utf-8"))
+    settings["evaluation"]["memory_gb"] = 1e-9
+    profile.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    call = [SCARAFM, "run", "root_results", "--profile", str(profile), *arguments]
+    return subprocess.run(call, capture_output=True, text=True)
+
+
+def refused(result: subprocess.CompletedProcess, message: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr and "Traceback" not in result.stderr

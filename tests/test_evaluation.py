@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -155,6 +156,35 @@ def test_what_the_data_do_not_allow_is_a_row_with_a_reason_or_an_error(world):
         evaluate_task(world, "leaf", TASKS[0], n_train=[9999], strict=True)
     with pytest.raises(InputError, match="no combination could be evaluated"):
         evaluate_task(world, "leaf", TASKS[0], representations=["WM"])
+
+
+def test_expression_that_is_no_number_is_the_reason_whatever_is_asked(world):
+    adata = world.read_processed("leaf", DROUGHT)
+    adata.X = adata.X.copy()
+    adata.X.data[7] = np.nan
+    adata.write_h5ad(world.processed_path("leaf", DROUGHT))
+    give_encoder(world)
+    for name in ("raw", "binned", "hvg_pca", "WM", "PCA_1"):
+        with pytest.raises(InputError, match=r"1 of [\d,]+ expression values are not finite"):
+            evaluate_task(world, "leaf", TASKS[0], representations=[name], heads=["LR"], n_train=[20])
+
+
+def test_memory_for_not_even_one_dimension_is_a_reason_with_numbers(tmp_path):
+    world = make_workspace(tmp_path, representations=["raw", "WM", "ENS"], n_train=["all"], memory_gb=1e-9)
+    give_encoder(world)
+    rows = evaluate_task(world, "leaf", TASKS[0], extra=False).set_index("representation")
+    assert (rows.loc[["raw", "WM", "depth"], "reason"] == "").all()
+    reason = rows.loc["ENS", "reason"]
+    assert re.search(r"one embedding dimension of .* cells × 30 genes takes .* GB, memory_gb is", reason)
+    with pytest.raises(InputError, match="memory_gb is 1e-09"):
+        evaluate_task(world, "leaf", TASKS[0], representations=["ENS"], strict=True)
+
+
+def test_a_class_without_cells_is_refused(world):
+    adata = world.read_processed("leaf", DROUGHT)
+    adata[(adata.obs["label_stress"] == "control").to_numpy()].write_h5ad(world.processed_path("leaf", DROUGHT))
+    with pytest.raises(InputError, match=f"{DROUGHT}: no cell in class stress of label 'stress'"):
+        evaluate_task(world, "leaf", TASKS[0])
 
 
 def test_strict_refuses_only_what_was_asked_for_here(tmp_path, monkeypatch):
