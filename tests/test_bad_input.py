@@ -114,11 +114,12 @@ def test_what_a_task_does_not_allow_ends_with_one_line(real_profile):
     asked = ["-p", "task=random:SRP169576", "-p", "label=s_phase", "-p", "heads=LR"]
     for more, message in (
         (["-p", "representations=raw", "-p", "n_train=100000"], "n_train 100000 is above the 8 training cells"),
-        (["-p", "representations=ENS"], "memory_gb is 1e-09"),
+        (["-p", "representations=ENS", "-p", "n_train=all"], "memory_gb is 1e-09"),
     ):
         refused(run_results(profile, asked + more), message)
     write_encoder(folder / "checkpoints" / "root", genes=["AT1G01010", "AT1G01020"])
-    refused(run_results(profile, [*asked, "-p", "representations=WM"]), "the encoder knows 2 genes, not these")
+    result = run_results(profile, [*asked, "-p", "representations=WM", "-p", "n_train=all"])
+    refused(result, "the encoder knows 2 genes, not these")
 
 
 def write_encoder(folder: Path, vocabulary: Path | None = None, *, genes=None) -> None:
