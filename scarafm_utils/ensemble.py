@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from time import perf_counter
 
 import numpy as np
 from sklearn.base import clone
@@ -127,7 +128,9 @@ class DimensionEnsemble:
         return {j: head for head, (j, _) in zip(heads, block, strict=True)}
 
 
-def sweep_ensembles(dims: Iterable[tuple[int, np.ndarray]], jobs: Sequence[tuple]) -> list[np.ndarray]:
+def sweep_ensembles(
+    dims: Iterable[tuple[int, np.ndarray]], jobs: Sequence[tuple]
+) -> list[tuple[np.ndarray, float]]:
     """Fit and apply several ensembles in one pass over the dimensions, keeping no member.
 
     Where the embedding does not fit in memory each pass over the dimensions costs passes of the
@@ -142,18 +145,23 @@ def sweep_ensembles(dims: Iterable[tuple[int, np.ndarray]], jobs: Sequence[tuple
 
     Returns
     -------
-    Per job what ``predict_proba`` would give on its test cells.
+    Per job what ``predict_proba`` would give on its test cells, and the seconds that its own members
+    took; reading `dims` is nobody's.
     """
     totals: list = [0.0] * len(jobs)
-    counts = [0] * len(jobs)
+    counts, seconds = [0] * len(jobs), [0.0] * len(jobs)
     for block in _largest_blocks(dims, [job[0] for job in jobs]):
         for i, (ensemble, train, y, test) in enumerate(jobs):
+            start = perf_counter()
             left = None if ensemble.ens_members is None else ensemble.ens_members - counts[i]
             for part in ensemble._blocks(((j, X[train]) for j, X in block), left):
                 for j, member in ensemble._fit_block(part, y).items():
                     totals[i] = totals[i] + ensemble._ballot(member.predict_proba(dict(block)[j][test]))
                     counts[i] += 1
-    return [total / count for total, count in zip(totals, counts, strict=True)]
+            seconds[i] += perf_counter() - start
+    if not any(counts):
+        raise InputError("the ensembles were given no dimension to fit.")
+    return [(total / count, s) for total, count, s in zip(totals, counts, seconds, strict=True)]
 
 
 def _largest_blocks(dims, ensembles) -> Iterator[list[tuple[int, np.ndarray]]]:

@@ -113,16 +113,24 @@ class LRHead(Head):
     Deviation: the paper's scikit-learn L-BFGS stops early (see :mod:`scarafm_utils.logistic`);
     this one goes on to the same problem's optimum, which is unique and needs no seed.
 
+    Parameters
+    ----------
+    device
+        Where torch fits it, for example "cuda"; None: numpy, the fastest on a CPU.
+
     Attributes
     ----------
     coef_, intercept_
         As in scikit-learn: (1, n_features) and (1,) for two classes, else one row per class.
     """
 
-    def __init__(self, *, C: float = 1.0, max_iter: int = 10_000, classes=None, seed: int = 0):
-        self.C, self.max_iter, self.classes, self.seed = C, max_iter, classes, seed
+    def __init__(
+        self, *, C: float = 1.0, max_iter: int = 10_000, classes=None, seed: int = 0, device: str | None = None
+    ):
+        self.C, self.max_iter, self.classes, self.seed, self.device = C, max_iter, classes, seed, device
 
     def _fit(self, X, codes):
+        X = X if self.device is None else torch.from_numpy(X).to(self.device)
         fit = fit_logistic(X, codes, n_classes=len(self.classes_), C=self.C, max_iter=self.max_iter)
         if not fit.converged:
             warnings.warn(f"LR stopped after {fit.n_iter} steps.", ConvergenceWarning, stacklevel=3)
@@ -197,6 +205,11 @@ class MLPHead(Head):
     The paper cites scikit-learn's perceptron; the released code trains this one in torch.
     Defaults lie in the released grid (128/256 units, 1/3/5 layers, dropout .2/.5, learning rate
     1e-4/1e-3, ReLU/sigmoid).
+
+    Parameters
+    ----------
+    device
+        Where torch trains it, for example "cuda"; None: the CPU.
     """
 
     def __init__(
@@ -211,10 +224,11 @@ class MLPHead(Head):
         batch_size: int = 16,
         classes=None,
         seed: int = 0,
+        device: str | None = None,
     ):
         self.hidden, self.depth, self.dropout, self.learning_rate = hidden, depth, dropout, learning_rate
         self.activation, self.epochs, self.batch_size = activation, epochs, batch_size
-        self.classes, self.seed = classes, seed
+        self.classes, self.seed, self.device = classes, seed, device
 
     def architecture(self) -> Architecture:
         """The settings as :mod:`scarafm_utils.perceptron` takes them."""
@@ -231,8 +245,8 @@ class MLPHead(Head):
         """Fit heads of one architecture at once, each on its slice of X (m, n, G)."""
         first = heads[0]
         parameters = train_perceptrons(
-            torch.from_numpy(X),
-            torch.from_numpy(codes),
+            torch.from_numpy(X).to(first.device),
+            torch.from_numpy(codes).to(first.device),
             n_classes=len(first.classes_),
             seeds=[head.seed for head in heads],
             architecture=first.architecture(),
@@ -241,8 +255,8 @@ class MLPHead(Head):
             head.parameters_ = [p[i : i + 1].clone() for p in parameters]
 
     def _predict_proba(self, X):
-        p = predict_perceptron(self.parameters_, torch.from_numpy(X)[None], activation=self.activation)
-        return p[0].double().numpy()
+        X = torch.from_numpy(X)[None].to(self.device)
+        return predict_perceptron(self.parameters_, X, activation=self.activation)[0].double().cpu().numpy()
 
 
 class FunctionHead(Head):

@@ -7,12 +7,7 @@ the code; nothing is ever fitted twice and nothing stale is ever read.
 
 from __future__ import annotations
 
-import os
-import resource
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from .checkpoints import load_checkpoint, read_checkpoint_facts
 from .configurations import Configuration
+from .costs import measured
 from .errors import InputError
 from .experiment import CLASS, Experiment
 from .features import TaskFeatures
-from .heads import SMALL_DATA, CNNHead, DimensionEnsemble, make_head
+from .heads import SMALL_DATA, CNNHead, DimensionEnsemble, encode_labels, make_head, sweep_ensembles
 from .representations import control_models
-from .scores import code_behind, read_scores, score_key, versions, write_scores
+from .scores import code_behind, score_key, stored, versions, write_scores
 from .splits import Split, cap
 
 if TYPE_CHECKING:
@@ -41,6 +37,8 @@ SETTINGS = {
     "MLP": {"mlp_epochs": "epochs", "mlp_hidden": "hidden"},
     "CNN": {"cnn_epochs": "epochs"},
 }
+#: Heads that torch fits on a GPU; CNN goes where its encoder is.
+ON_DEVICE = ("LR", "MLP")
 #: Below so many epochs the paper's schedule for the CNN hardly leaves its warm-up.
 SHORT_CNN = 15
 
@@ -63,20 +61,16 @@ class Battery:
         self.tuning, self.vote = tuning, vote
         self.settings = workspace.profile.evaluation
         self._embedded = experiment.cells.obs_names
-        self._pca_fits: dict[str, list[pd.Index]] = {}
+        self._expected: list[tuple[Configuration, Split]] = []
 
     def expect(self, pairs: list[tuple[Configuration, Split]]) -> None:
         """Say which configurations will be asked for, so that one pass of the encoder serves all.
 
         Only their cells are embedded: of a target of 50,000 cells the 2,000 that are tested.
         """
-        wanted = [(c, split, self.train_names(c, split)) for c, split in pairs if c.needs_encoder]
-        names = {name for _, split, train in wanted for name in (*train, *split.test)}
+        self._expected = [(c, split) for c, split in pairs if c.needs_encoder]
+        names = {n for c, split in self._expected for n in (*self.train_names(c, split), *split.test)}
         self._embedded = self.experiment.cells.obs_names[self.experiment.cells.obs_names.isin(names)]
-        for configuration, _, train in wanted:
-            prefix, _, kind = configuration.representation.rpartition(":")
-            if kind.startswith("PCA_"):
-                self._pca_fits.setdefault(prefix, []).append(train)
 
     def train_names(self, configuration: Configuration, split: Split) -> pd.Index:
         """Training cells of a split, capped at the configuration's `n_train` (A.2, step iv)."""
@@ -109,10 +103,8 @@ class Battery:
     @cached_property
     def models(self) -> dict:
         """The encoder and its two controls, on the GPU where there is one."""
-        from .model import default_device
-
         folder = self.workspace.checkpoint_dir(self.experiment.tissue)
-        model = load_checkpoint(folder, device=default_device())
+        model = load_checkpoint(folder, device=compute_device())
         return {"": model} | control_models(model, seed=self.workspace.profile.seed)
 
     @cached_property
@@ -126,8 +118,13 @@ class Battery:
         cells = self.experiment.cells[self._embedded]
         genes = self.plain_features.genes  # of the whole task, whichever cells are embedded
         features = TaskFeatures(cells, models=self.models, memory_gb=self.settings.memory_gb, genes=genes)
-        for prefix, fits in self._pca_fits.items():
-            features.prepare(fits, prefix=prefix)
+        for prefix in self.models:
+            kinds = [f"{prefix}:PCA_{k}".removeprefix(":") for k in (1, 2, 3)]
+            pairs = [(c, split) for c, split in self._expected if c.representation in kinds]
+            fits = [self.train_names(c, split) for c, split in pairs]
+            used = [fit.union(split.test, sort=False) for fit, (_, split) in zip(fits, pairs, strict=True)]
+            if fits:
+                features.prepare(fits, used=used, prefix=prefix)
         return features
 
     def head_settings(self, configuration: Configuration) -> dict:
@@ -151,6 +148,7 @@ class Battery:
             "settings": self.head_settings(configuration),
             "max_test": self.settings.max_test,
             "threads": self.workspace.profile.threads,
+            "device": compute_device(),
             "inputs": self.experiment.checksums,
             "checkpoint": self.encoder[0] if configuration.needs_encoder else None,
             "features": self.feature_settings(configuration),
@@ -179,24 +177,75 @@ class Battery:
 
     def scores(self, configuration: Configuration, split: Split) -> tuple[pd.DataFrame, dict]:
         """Scores and metadata of a configuration, fitted unless its file is at hand and whole."""
-        params = self.params(configuration)
-        key = score_key(params)
-        path = self.workspace.scores_dir(self.experiment.tissue) / f"{key}.parquet"
+        params, path = self._named(configuration)
         state = path.with_suffix(".state.safetensors")  # where a long fit goes on after a kill
-        found = stored(path, lambda: self._fit(configuration, split, params | {"key": key}, state))
+        found = stored(path, lambda: self._fit(configuration, split, params, state))
         state.unlink(missing_ok=True)
         return found
+
+    def _named(self, configuration: Configuration) -> tuple[dict, Path]:
+        """The parameters of a score file, its key among them, and its path."""
+        params = self.params(configuration)
+        key = score_key(params)
+        return params | {"key": key}, self.workspace.scores_dir(self.experiment.tissue) / f"{key}.parquet"
 
     def _fit(
         self, configuration: Configuration, split: Split, params: dict, state: Path | None = None
     ) -> tuple[pd.DataFrame, dict]:
+        if configuration.representation.endswith("ENS"):
+            return self._sweep(configuration, split)
         train = self.train_names(configuration, split)
-        tuned = self._tuned_on_raw(configuration, split)
         with measured() as cost:
-            probabilities, found = self._predict(configuration, train, split.test, tuned, state)
-        table = score_table(self.experiment, split.test, probabilities)
-        facts = {"params": params, "n_train_cells": len(train), "versions": versions(), **found, **cost}
-        return table, facts
+            probabilities, found = self._predict(configuration, train, split.test, state)
+        return self._record(split.test, probabilities, {"params": params, "n_train_cells": len(train), **found, **cost})
+
+    def _record(self, test: pd.Index, probabilities: np.ndarray, facts: dict) -> tuple[pd.DataFrame, dict]:
+        """A table of scores and its metadata."""
+        return score_table(self.experiment, test, probabilities), {"versions": versions(), **facts}
+
+    # -- ensembles ---------------------------------------------------------------------------
+
+    def _sweep(self, configuration: Configuration, split: Split) -> tuple[pd.DataFrame, dict]:
+        """Fit an ensemble and all others that wait, reading each dimension once; store the others.
+
+        `fit_seconds` of each is what its own members took and an equal share of reading the
+        dimensions; `peak_memory_mb` is that of the sweep.
+        """
+        jobs = {configuration: self._job(configuration, split)} | self._jobs_waiting(configuration)
+        wanted = {name for _, train, _, test in jobs.values() for name in (*train, *test)}
+        names = self.features.cells.obs_names
+        names = names[names.isin(wanted)]
+        rows = [(e, names.get_indexer(train), y, names.get_indexer(test)) for e, train, y, test in jobs.values()]
+        prefix = configuration.representation.rpartition(":")[0]
+        with measured() as cost:
+            found = sweep_ensembles(self.features.dimensions(names, prefix=prefix), rows)
+        shared = (cost["fit_seconds"] - sum(seconds for _, seconds in found)) / len(jobs)
+        records = []
+        for (c, (*_, test)), (probabilities, seconds) in zip(jobs.items(), found, strict=True):
+            facts = {"params": self._named(c)[0], **cost, "fit_seconds": round(shared + seconds, 4)}
+            records.append(self._record(test, probabilities, facts | {"n_train_cells": len(jobs[c][1])}))
+        for c, record in list(zip(jobs, records, strict=True))[1:]:
+            write_scores(self._named(c)[1], *record)
+        return records[0]
+
+    def _job(self, configuration: Configuration, split: Split) -> tuple:
+        """An ensemble to fit, its training cells, their labels, and its test cells."""
+        train = self.train_names(configuration, split)
+        y = self._labels(train)
+        encode_labels(y, self.experiment.classes)  # refuses classes without cells
+        settings = self._head_arguments(configuration) | self._tuned_on_raw(configuration, split)
+        threads = self.workspace.profile.threads
+        return DimensionEnsemble(configuration.head, n_jobs=threads, **settings), train, y, split.test
+
+    def _jobs_waiting(self, configuration: Configuration) -> dict[Configuration, tuple]:
+        """Other ensembles of the same encoder that will be asked for and have no scores yet."""
+        waiting = {}
+        for c, split in self._expected:
+            same = c.representation == configuration.representation and c != configuration
+            if same and not self.obstacles(c, split) and not self._named(c)[1].exists():
+                with suppress(InputError):  # said when this one is asked for
+                    waiting[c] = self._job(c, split)
+        return waiting
 
     def _tuned_on_raw(self, configuration: Configuration, split: Split) -> dict:
         """For ENS with tuning: the settings that the raw values chose, as in the released code."""
@@ -205,28 +254,31 @@ class Battery:
         _, facts = self.scores(replace(configuration, representation="raw"), split)
         return facts["best_settings"]
 
+    # -- everything else ---------------------------------------------------------------------
+
+    def _labels(self, names: pd.Index) -> np.ndarray:
+        return self.experiment.cells.obs.loc[names, CLASS].to_numpy(dtype=str)
+
+    def _head_arguments(self, configuration: Configuration) -> dict:
+        """Everything that the head of a configuration is made with, beside threads and tuning."""
+        device = {} if compute_device() == "cpu" or configuration.head not in ON_DEVICE else {"device": "cuda"}
+        same = {"seed": configuration.head_seed, "classes": list(self.experiment.classes)}
+        return same | device | self.head_settings(configuration)
+
     def _predict(
-        self, configuration: Configuration, train: pd.Index, test: pd.Index, tuned: dict, state: Path | None
+        self, configuration: Configuration, train: pd.Index, test: pd.Index, state: Path | None
     ) -> tuple[np.ndarray, dict]:
         """Fit on `train`, return probabilities (n_test, n_classes) in label order, and facts."""
-        cells, name = self.experiment.cells, configuration.representation
-        y = cells.obs.loc[train, CLASS].to_numpy(dtype=str)
-        prefix, _, kind = name.rpartition(":")
-        same = {"seed": configuration.head_seed, "classes": list(self.experiment.classes)}
-        same |= self.head_settings(configuration)
-        if kind == "CNN":
+        name, y, same = configuration.representation, self._labels(train), self._head_arguments(configuration)
+        if name.endswith("CNN"):
             memory, shown = self.settings.memory_gb, self.plain_features.encoder_cells
-            genes = self.plain_features.genes
-            head = CNNHead(self.models[prefix], memory_gb=memory, genes=genes, state=state, **same)
+            genes, model = self.plain_features.genes, self.models[name.rpartition(":")[0]]
+            head = CNNHead(model, memory_gb=memory, genes=genes, state=state, **same)
             head.fit(shown[train], y)
             return head.predict_proba(shown[test]), {"history": head.history_}
         features = self.features if configuration.needs_encoder else self.plain_features
-        threads = self.workspace.profile.threads
-        if kind == "ENS":
-            head = DimensionEnsemble(configuration.head, n_jobs=threads, **(same | tuned))
-            head.fit(features.dimensions(train, prefix=prefix), y)
-            return head.predict_proba(features.dimensions(test, prefix=prefix)), {}
         groups = self._groups(train) if self.tuning == "group_cv" else None
+        threads = self.workspace.profile.threads
         head = make_head(configuration.head, tuning=self.tuning, groups=groups, n_jobs=threads, **same)
         head.fit(features.matrix(name, fit=train, names=train), y)
         found = {"best_settings": head.best_params_} if self.tuning != "none" else {}
@@ -239,22 +291,17 @@ class Battery:
         return obs["replicate" if known else "sample"].to_numpy(dtype=str)
 
 
+def compute_device() -> str:
+    """Where encoders, LR and MLP run: "cuda" where there is a GPU, else "cpu"."""
+    from .model import default_device
+
+    return default_device().type
+
+
 @cache
 def code_of_fitting() -> str:
     """Digest of this module and of all that it imports, taken once per process."""
     return code_behind("fitting")
-
-
-def stored(path: Path, compute: Callable[[], tuple[pd.DataFrame, dict]]) -> tuple[pd.DataFrame, dict]:
-    """Read a score file; compute and write it where it is absent or damaged (with a warning)."""
-    if path.exists():
-        try:
-            return read_scores(path)
-        except InputError as error:
-            warnings.warn(f"{error} It is computed again now.", stacklevel=2)
-    table, facts = compute()
-    write_scores(path, table, facts)
-    return read_scores(path)
 
 
 def score_table(experiment: Experiment, names: pd.Index, probabilities: np.ndarray) -> pd.DataFrame:
@@ -270,37 +317,3 @@ def score_table(experiment: Experiment, names: pd.Index, probabilities: np.ndarr
     for i, name in enumerate(experiment.classes):
         table[f"score:{name}"] = probabilities[:, i].astype(float)
     return table
-
-
-@contextmanager
-def measured() -> Iterator[dict]:
-    """Fill a dict with `fit_seconds` and `peak_memory_mb` of the block.
-
-    The peak is the largest resident memory of the process in the block where Linux lets it be
-    reset, else since the process began.
-    """
-    cost: dict = {}
-    _reset_peak()
-    start = time.perf_counter()
-    yield cost
-    cost["fit_seconds"] = round(time.perf_counter() - start, 4)
-    cost["peak_memory_mb"] = round(_peak_mb(), 1)
-
-
-def _reset_peak() -> bool:
-    """Ask Linux to forget the peak so far; False where it does not."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    unit = 1024 if os.uname().sysname != "Darwin" else 1024**2
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,6 +136,18 @@ def read_scores(path: str | Path) -> tuple[pd.DataFrame, dict]:
         raise InputError(
             f"Score file {path.name} is damaged ({reason}). Delete it and run the task again."
         ) from None
+
+
+def stored(path: Path, compute: Callable[[], tuple[pd.DataFrame, dict]]) -> tuple[pd.DataFrame, dict]:
+    """Read a score file; compute and write it where it is absent or damaged (with a warning)."""
+    if path.exists():
+        try:
+            return read_scores(path)
+        except InputError as error:
+            warnings.warn(f"{error} It is computed again now.", stacklevel=2)
+    table, facts = compute()
+    write_scores(path, table, facts)
+    return read_scores(path)
 
 
 def _digest(table: pd.DataFrame, text: str) -> str:

@@ -27,7 +27,7 @@ rows unpack tenx readers file_blocks standard lockfile downloads hub sources inv
 genes manifest_draft normalization vocabulary blocks labels preprocessing
 tokens gene2vec model checkpoints parallel masked corpus_report progress reports pretraining gene_neighbours
 embeddings hidden plain_features features representations
-splits
+splits costs
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
 thresholds differences audit rigor real_numbers

@@ -396,8 +396,9 @@ def test_one_sweep_over_the_dimensions_equals_fitting_each_ensemble(name):
         jobs.append((DimensionEnsemble(name, **same), train, y[train], test))
         alone = DimensionEnsemble(name, **same).fit(rows_of(dims, train), y[train])
         expected.append(alone.predict_proba(rows_of(dims, test)))
-    for ours, theirs in zip(sweep_ensembles(iter(dims), jobs), expected, strict=True):
+    for (ours, seconds), theirs in zip(sweep_ensembles(iter(dims), jobs), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert seconds > 0
 
 
 def test_threads_change_no_xgb_member():
