@@ -144,6 +144,7 @@ class Dataset(Strict):
     counts: CountsPlace = "auto"
     normalised: bool = False
     measured: str | None = None
+    aliases: dict[str, str] = {}
     sources: dict[SourceKey, SourceSpec] = {}
 
     @model_validator(mode="after")
@@ -228,8 +229,24 @@ def load_manifest(path: str | Path) -> dict[str, Dataset]:
             raise InputError(f"{where}: expected keys and values, found {entry!r}.")
         if "id" in entry:
             raise InputError(f"{where}.id: the name of the entry is its id; remove this key.")
+        if isinstance(named := entry.get("aliases"), str):
+            entry = {**entry, "aliases": {} if named == UNKNOWN else _read_aliases(path.parent / named, where=where)}
         manifest[str(dataset_id)] = validate(Dataset, {**entry, "id": str(dataset_id)}, where=where)
     return manifest
+
+
+def _read_aliases(path: Path, *, where: str) -> dict[str, str]:
+    """A table of symbol and locus, tab- or comma-separated, with or without a heading."""
+    if not path.is_file():
+        raise InputError(f"{where}.aliases: no file '{path.name}' beside the manifest.")
+    rows = [re.split(r"[\t,]", line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if bad := next((number for number, row in enumerate(rows, start=1) if len(row) != 2), None):
+        raise InputError(f"{where}.aliases: {path.name}, line {bad}: expected a symbol and a locus.")
+    table: dict[str, str] = {}
+    for symbol, locus in rows[1:] if rows and rows[0][1].strip().lower() in ("locus", "gene") else rows:
+        if table.setdefault(symbol.strip(), locus.strip()) != locus.strip():
+            raise InputError(f"{where}.aliases: {path.name}: '{symbol}' stands for two loci; keep one.")
+    return table
 
 
 def select(

@@ -168,7 +168,7 @@ def _log_block(adata: ad.AnnData, dataset: Dataset, *, target_sum: float) -> ad.
     """Log-normalised nuclear loci of some cells of a data set, those without a count left out."""
     import numpy as np
 
-    adata = harmonize_loci(adata)
+    adata = harmonize_loci(adata, aliases=dataset.aliases)
     if "log1p" in adata.uns:
         if adata.var_names.has_duplicates:
             raise InputError(f"{dataset.id}: normalised with a gene twice; logarithms cannot be summed.")

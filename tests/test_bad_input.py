@@ -92,7 +92,8 @@ def test_a_bad_file_ends_with_one_line_and_leaves_nothing(real_profile, fault):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
     left = [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(folder / "data")]
-    assert [p for p in left if ".partial" not in p.parts] == []
+    kept = [p for p in left if ".partial" not in p.parts]
+    assert [p.relative_to(folder).parts[0] for p in kept] == ["failed"]  # the note that `scarafm status` shows
 
 
 def test_the_same_files_without_a_fault_go_through(real_profile):

@@ -21,7 +21,7 @@ from small_disk import small_disk
 from test_manifest_draft import study
 from typer.testing import CliRunner
 
-from scarafm_utils import fetching
+from scarafm_utils import fetching, unpack
 from scarafm_utils.cli import app
 from scarafm_utils.data_requests import read_request
 from scarafm_utils.errors import InputError
@@ -282,3 +282,37 @@ def test_init_refuses_what_it_cannot_read_and_writes_nothing(tmp_path, monkeypat
         code, out, err = call("init", name)
         assert (code, out, err.count("\n")) == (2, "", 1) and message in err
     assert visible(".") == ["bad.h5ad", "seurat.rds"]
+
+
+def damage(adata, value) -> object:
+    adata.X = adata.X.toarray()
+    adata.X[0, 0] = value
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("value", "remark"),
+    [(-1.0, "no counts: X has negative values"), (float("nan"), "no counts: X has values that are NaN")],
+)
+def test_init_says_what_is_wrong_with_the_values(tmp_path, monkeypatch, value, remark):
+    monkeypatch.chdir(tmp_path)
+    damage(study(), value).write_h5ad("mine.h5ad")
+    code, out, _ = call("init", "mine.h5ad")
+    assert code == 0 and f"  note: {remark}" in out and "counts: FILL_IN" in Path("mine_manifest.yaml").read_text()
+
+
+def test_a_bomb_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(unpack, "MAX_UNPACKED", 1_000_000)
+    Path("bomb.h5ad.gz").write_bytes(gzip.compress(bytes(20_000_000)))
+    code, out, err = call("init", "bomb.h5ad.gz")
+    assert (code, out) == (2, "") and err == "scarafm: bomb.h5ad.gz: unpacks to more than 1,000,000 bytes; refused.\n"
+    assert visible(".") == ["bomb.h5ad.gz"]
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = subprocess.run(
+        [SCARAFM, "data", "fetch", "ERP132245", "--data-dir", tmp_path / "file" / "d"], capture_output=True, text=True
+    )
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "Not a directory" in result.stderr

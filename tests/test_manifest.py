@@ -177,6 +177,32 @@ def test_real_root_names_the_words_of_the_real_file(real_root):
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["PLT1\tAT3G20840\nWOX5\tAT3G11260\n", "symbol,locus\nPLT1,AT3G20840\n\nWOX5, AT3G11260\n"]
+)
+def test_gene_symbols_are_given_inline_or_in_a_table_beside_the_manifest(tmp_path, text):
+    table = {"PLT1": "AT3G20840", "WOX5": "AT3G11260"}
+    (tmp_path / "symbols.tsv").write_text(text)
+    assert load(tmp_path, entry(aliases="symbols.tsv"))["A"].aliases == table
+    assert load(tmp_path, entry(aliases=table))["A"].aliases == table
+    assert load(tmp_path, entry(aliases="unknown"))["A"].aliases == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "A.aliases: no file 'symbols.tsv' beside the manifest"),
+        ("PLT1\n", "symbols.tsv, line 1: expected a symbol and a locus"),
+        ("PLT1\tAT3G20840\nPLT1\tAT1G20840\n", "'PLT1' stands for two loci"),
+    ],
+)
+def test_a_bad_table_of_symbols_is_one_line(tmp_path, text, message):
+    if text:
+        (tmp_path / "symbols.tsv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, entry(aliases="symbols.tsv"))
+
+
 # ---- refusals
 
 

@@ -128,6 +128,15 @@ def test_empty_cells_are_dropped_and_counted():
         preprocess_dataset(adata, downstream())
 
 
+def test_symbols_become_loci_by_the_manifests_table():
+    adata = small([[1, 3, 0], [0, 1, 0], [2, 2, 4]], condition=["Normal", "Heat", "Heat"])
+    adata.var_names = ["PLT1", "AT1G01010", "AT1G01020"]
+    named = preprocess_dataset(adata, downstream().model_copy(update={"aliases": {"plt1": "AT3G20840"}}))
+    assert list(named.var_names) == ["AT3G20840", "AT1G01010", "AT1G01020"]
+    assert named.uns["genes"]["by_alias"] == 1
+    assert preprocess_dataset(adata, downstream()).uns["genes"]["dropped_unknown"] == 1
+
+
 def test_values_normalised_in_the_source_are_not_normalised_again():
     adata = small(np.log1p([[1.5, 3, 0], [1, 0, 0], [2, 2, 4]]), condition=["Heat", "Mock", "Mock"])
     adata.var_names, adata.uns["log1p"] = ["AT1G00001", "AT1G00002", "AT1G00003"], {}
