@@ -17,6 +17,7 @@ from .errors import InputError, suggest
 from .features import hide_genes, measured_everywhere
 from .files import atomic_path, hash_of, sha256_file
 from .genes import harmonize_name
+from .model import default_device
 from .scores import versions
 from .workspace import open_workspace
 
@@ -82,7 +83,8 @@ def open_encoder(
         return _released(path, genes)
     facts = read_checkpoint_facts(path)
     name = f"of profile {facts['profile']}" if facts.get("profile") else path.name
-    return Encoder(load_checkpoint(path), f"encoder {name}", facts["weights_sha256"], facts["corpus_real"])
+    model = load_checkpoint(path, device=default_device())
+    return Encoder(model, f"encoder {name}", facts["weights_sha256"], facts["corpus_real"])
 
 
 def check_meeting(cells: CellFile, what: str, *, trained_on_real: bool, way_out: str) -> None:

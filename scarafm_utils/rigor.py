@@ -254,7 +254,8 @@ def _leakage(workspace: Workspace, experiment: Experiment) -> pd.DataFrame:
     model = workspace.profile.model
     cells = experiment.cells
     small = cells.n_obs * cells.n_vars <= MAX_TOKENS and _weights(workspace, experiment.tissue)
-    models = {"": load_checkpoint(workspace.checkpoint_dir(experiment.tissue))} if small else {}
+    folder = workspace.checkpoint_dir(experiment.tissue)
+    models = {"": load_checkpoint(folder, device=default_device())} if small else {}
     features = TaskFeatures(cells, models=models, dim=model.dim, n_bins=model.n_bins)
     names: Sequence[str] = (*PLAIN_PROBED, *(ENCODED_PROBED if small else ()))
     return library_leakage(experiment, features, representations=names, seed=workspace.profile.seed)
