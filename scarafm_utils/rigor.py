@@ -12,6 +12,7 @@ from .experiment import CLASS, Experiment, load_experiment
 from .features import TaskFeatures, measured_everywhere
 from .files import hash_of, sha256_file, write_csv
 from .measures import metrics, reliability_curve
+from .model import default_device
 from .planted import planted_ladder, recover_counts
 from .probes import (
     gene_set_enrichment,
