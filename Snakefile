@@ -17,6 +17,12 @@ RUNS = evaluation_runs(paper)  # {(chapter, slug): (task, label)}
 THREADS = paper.profile.threads
 
 
+localrules:
+    all,
+    collect,
+    site,
+
+
 wildcard_constraints:
     tissue="|".join(TISSUES),
 

@@ -31,11 +31,12 @@ def build(
     profile: ProfileOption = "demo",
     data_dir: DataDirOption = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores that Snakemake may use.")] = 2,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Hand the runs to Slurm (profiles/slurm).")] = False,
 ) -> None:
     """Run a profile's whole grid and render the book (what `make book` calls)."""
     from .grid import build_book
 
-    page = build_book(profile, data_dir=data_dir, cores=cores)
+    page = build_book(profile, data_dir=data_dir, cores=cores, slurm=slurm)
     typer.echo(f"The book is ready: open {page} in a browser, or type `make serve`.")
 
 

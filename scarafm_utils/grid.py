@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ ARTIFACTS = PROJECT / "artifacts"
 DONE = "done: "
 
 
-def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) -> Path:
+def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2, slurm: bool = False) -> Path:
     """Run what is stale of a profile's grid, then render the book.
 
     Parameters
@@ -37,6 +38,9 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) ->
         remembered (as the link ``artifacts/<profile>/data``), so a second call needs none.
     cores
         Cores for Snakemake.
+    slurm
+        Hand the runs to Slurm as ``profiles/slurm/config.yaml`` says; `cores` then counts for what
+        runs here.
 
     Returns
     -------
@@ -50,8 +54,9 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2) ->
     workspace = open_workspace(profile)
     link_data(workspace, data_dir)
     with exclusive(ARTIFACTS):
+        _sweep(workspace.folder)
         _mark_current(workspace)
-        _snakemake(profile, cores)
+        _snakemake(profile, cores, slurm=slurm)
     return Path("_build/html/index.html")
 
 
@@ -82,6 +87,12 @@ def link_data(workspace: Workspace, data_dir: Path | None) -> None:
     link.symlink_to(data_dir.resolve(), target_is_directory=True)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written; the lock says that nobody is writing now."""
+    for path in folder.rglob(".tmp-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def _mark_current(workspace: Workspace) -> None:
     """Name the profile whose pages the book holds; changed only when it is another one."""
     current = ARTIFACTS / ".current"
@@ -89,11 +100,11 @@ def _mark_current(workspace: Workspace) -> None:
         write_text(current, workspace.profile.name)
 
 
-def _snakemake(profile: str, cores: int) -> None:
+def _snakemake(profile: str, cores: int, *, slurm: bool) -> None:
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores),
         "--config", f"profile={profile}", "--nolock", "--rerun-incomplete", "--keep-going",
-        "--quiet", "rules", "host", "reason",
+        "--quiet", "rules", "host", "reason", *(["--workflow-profile", "profiles/slurm"] if slurm else []),
     ]  # fmt: skip
     adopt_orphans()
     process = subprocess.Popen(

@@ -68,11 +68,6 @@ def build_environment() -> dict[str, str]:
     return {**os.environ, NAME: f"{socket.gethostname()}:{os.getpid()}"}
 
 
-def inside_build() -> bool:
-    """Whether a build started this process, directly or through Snakemake."""
-    return NAME in os.environ
-
-
 def follow_build(every: float = 1.0) -> None:
     """End this process and its children once the build that started it is gone.
 

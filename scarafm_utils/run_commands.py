@@ -50,10 +50,10 @@ def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | Non
     from contextlib import nullcontext
 
     from . import chapters as ch
-    from .lifeline import exclusive, inside_build
+    from .lifeline import exclusive
     from .workspace import PROJECT
 
-    with nullcontext() if inside_build() else exclusive(PROJECT / "artifacts", wait=True):
+    with nullcontext() if out else exclusive(PROJECT / "artifacts", wait=True):
         started = time.monotonic()
         path = ch.run(chapter, params, profile=profile, out=out)
         typer.echo(f"done: {chapter} {path.stem}, {time.monotonic() - started:.0f} s, {_shown(path)}")
