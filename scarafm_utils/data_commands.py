@@ -165,3 +165,15 @@ def data_init(
 
 def _complain(text: str) -> None:
     typer.echo(text, err=True)
+
+
+@app.command("example")
+def data_example(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    cells: Annotated[int, typer.Option(min=40, help="Cells of each study.")] = 400,
+) -> None:
+    """Write two small simulated studies, with a manifest, to try one's own data with."""
+    from .own_example import write_example
+
+    for path in write_example(folder, n_cells=cells):
+        typer.echo(path)

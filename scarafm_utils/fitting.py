@@ -39,6 +39,8 @@ SETTINGS = {
 }
 #: Heads that torch fits on a GPU; CNN goes where its encoder is.
 ON_DEVICE = ("LR", "MLP")
+#: How an encoder that may meet real cells is had.
+REAL_WEIGHTS = "train one on real cells (chapter 'pretraining') or use the authors' (profile 'release')"
 #: Below so many epochs the paper's schedule for the CNN hardly leaves its warm-up.
 SHORT_CNN = 15
 
@@ -87,12 +89,9 @@ class Battery:
         try:
             facts = read_checkpoint_facts(folder)
         except InputError as error:
-            return None, str(error)
+            return None, str(error) if self.workspace.simulated else f"no encoder is here: {REAL_WEIGHTS}"
         if not facts["corpus_real"] and not self.workspace.simulated:
-            return None, (
-                "the encoder was trained on simulated cells and never meets real ones; train one on real "
-                "cells (chapter 'pretraining') or use the profile 'release'"
-            )
+            return None, f"the encoder was trained on simulated cells and never meets real ones: {REAL_WEIGHTS}"
         if list(facts["genes"]) != list(self.experiment.cells.var_names):
             return None, (
                 f"the encoder knows {len(facts['genes'])} genes, not these {self.experiment.cells.n_vars} in "

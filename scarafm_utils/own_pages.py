@@ -33,26 +33,26 @@ def keep_page(workspace: Workspace, path: Path) -> Path:
     return kept
 
 
-def render_page(workspace: Workspace, path: Path) -> Path:
-    """Render one run, and a list of all runs made so, as a small site of its own.
+def render_pages(workspace: Workspace, paths: list[Path]) -> list[Path]:
+    """Render runs, and a list of all runs made so, as a small site of its own.
 
     Parameters
     ----------
     workspace
-        The profile that the run belongs to.
-    path
-        An executed notebook; one of the profile's grid is copied to ``custom/`` first.
+        The profile that the runs belong to.
+    paths
+        Executed notebooks; those of the profile's grid are copied to ``custom/`` first.
 
     Returns
     -------
-    The page of this run, below ``artifacts/<profile>/custom``.
+    The page of each run, below ``artifacts/<profile>/custom``.
     """
-    kept = keep_page(workspace, path)
+    kept = [keep_page(workspace, path) for path in paths]
     folder = workspace.folder / "custom"
     pages = sorted(folder.glob("*/*.ipynb"), key=lambda p: (-p.stat().st_mtime_ns, p.name))
     write_text(folder / "index.md", _index(workspace, [read_run(page) for page in pages]))
     html = render(_config(workspace, folder), _toc(folder, pages), folder, strict=False)
-    return html / kept.relative_to(PROJECT).with_suffix(".html")
+    return [html / path.relative_to(PROJECT).with_suffix(".html") for path in kept]
 
 
 def _index(workspace: Workspace, runs: list[Run]) -> str:

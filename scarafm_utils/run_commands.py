@@ -24,15 +24,27 @@ def run(
     *,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value; may be repeated.")] = None,
     grid: Annotated[list[str] | None, typer.Option("--grid", help="name=a,b: one run for each value.")] = None,
-    profile: ProfileOption = "demo",
+    profile: Annotated[str | None, typer.Option("--profile", "-P", help="Name or path; default demo.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the executed notebook goes; it is not rendered then.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the finished page in a browser.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; run nothing.")] = False,
+    manifest: Annotated[Path | None, typer.Option(help="A manifest of one's own cells; --profile gives sizes.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder with the files of --manifest.")] = None,
 ) -> None:
     """Execute one chapter with other parameters and render its page."""
+    if manifest or data_dir:
+        return _run_own(chapter, pairs(param or [], "-p"), profile, manifest, data_dir, show, dry_run)
+    _run_grid(chapter, param, grid, profile, out, show, dry_run)
+
+
+def _run_grid(
+    chapter: str, param: list[str] | None, grid: list[str] | None, profile: str | None,
+    out: Path | None, show: bool, dry_run: bool,
+) -> None:  # fmt: skip
     from .chapters import check_params
     from .runs import estimate, expand_grid
 
+    profile = profile or "demo"
     sets = expand_grid(pairs(param or [], "-p"), values_of(grid or []))
     if out and len(sets) > 1:
         raise InputError(f"--out names one file, --grid asks for {len(sets)} runs: leave --out away")
@@ -57,18 +69,45 @@ def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | Non
         started = time.monotonic()
         path = ch.run(chapter, params, profile=profile, out=out)
         typer.echo(f"done: {chapter} {path.stem}, {time.monotonic() - started:.0f} s, {_shown(path)}")
-        page = None if out else _render(profile, path)
+        page = None if out else _render(profile, [path])
     if show and page:
         typer.launch(page.as_uri())
 
 
-def _render(profile: str, path: Path) -> Path:
-    from .own_pages import render_page
+def _run_own(
+    chapter: str, params: dict[str, Any], base: str | None, manifest: Path | None, data_dir: Path | None,
+    show: bool, dry_run: bool,
+) -> None:  # fmt: skip
+    """Take cells of one's own through every protocol that their metadata allow."""
+    from .lifeline import exclusive
+    from .own_data import BASE, plan_own_study, reasons, run_own_study
+    from .workspace import PROJECT
+
+    if manifest is None or data_dir is None:
+        raise InputError("cells of your own need both: --manifest FILE and --data-dir FOLDER")
+    with exclusive(PROJECT / "artifacts", wait=True):
+        study = plan_own_study(
+            manifest, data_dir, chapter=chapter, label=params.pop("label", ""), base=base or BASE
+        )
+        typer.echo(f"tissue {study.tissue}, label {study.label}, tasks: {', '.join(study.tasks)}")
+        if dry_run:
+            return
+        page = _render(study.profile, run_own_study(study, chapter, params, report=typer.echo))
+        for reason in reasons(study):
+            typer.echo(f"not computed: {reason}")
+    if show:
+        typer.launch(page.as_uri())
+
+
+def _render(profile: str, paths: list[Path]) -> Path:
+    """Render the pages of runs, say where they are, and return the last one."""
+    from .own_pages import render_pages
     from .workspace import open_workspace
 
-    page = render_page(open_workspace(profile), path)
-    typer.echo(f"page: {_shown(page)}")
-    return page
+    pages = render_pages(open_workspace(profile), paths)
+    for page in pages:
+        typer.echo(f"page: {_shown(page)}")
+    return pages[-1]
 
 
 @app.command()

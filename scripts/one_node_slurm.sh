@@ -1,7 +1,7 @@
 #!/bin/sh
 # A real Slurm on this one machine, for trying the cluster profile: start FOLDER | stop FOLDER.
-# Needs slurm-wlm and munge and root.  Everything it writes lies in FOLDER; jobs find it through
-# SLURM_CONF=FOLDER/slurm.conf.  It has two partitions, cpu and gpu; the gpu one has a device that
+# Needs slurm-wlm and munge and root, and a machine without a Slurm of its own: everything lies in
+# FOLDER, but jobs look for /etc/slurm/slurm.conf, which is a link to it until it is stopped.  It has two partitions, cpu and gpu; the gpu one has a device that
 # is none, so that requests for a GPU are scheduled without one.
 set -eu
 
@@ -11,8 +11,10 @@ if [ $# -ne 2 ]; then
 fi
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
+link=/etc/slurm/slurm.conf
 
 stop() {
+  [ "$(readlink "$link")" = "$folder/slurm.conf" ] && rm -f "$link"
   for name in slurmd slurmctld munged; do
     if [ -f "$folder/$name.pid" ]; then
       kill "$(cat "$folder/$name.pid")" 2>/dev/null || true
@@ -32,6 +34,12 @@ for program in munged slurmctld slurmd sinfo; do
     exit 1
   fi
 done
+
+stop
+if [ -e "$link" ]; then
+  echo "one_node_slurm.sh: $link is there: this machine has a Slurm already" >&2
+  exit 1
+fi
 
 host=$(hostname -s)
 cores=$(nproc)
@@ -71,9 +79,10 @@ PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
 END
 echo "Name=gpu File=/dev/null" > "$folder/gres.conf"
-export SLURM_CONF="$folder/slurm.conf"
+mkdir -p "${link%/*}"
+ln -s "$folder/slurm.conf" "$link"
+export SLURM_CONF="$folder/slurm.conf" # gres.conf is looked for beside it
 
-stop
 munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
   --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munged.seed"
 slurmctld -c

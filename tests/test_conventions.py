@@ -37,7 +37,7 @@ figures_bars figures_data figures_methods figures_pretraining figures_scaling fi
 figures_claims figures_rigor figures
 tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
-tidy run_facts chapters site lifeline grid runs own_pages doctor
+tidy run_facts chapters site lifeline grid runs own_pages own_data own_example doctor
 run_commands cell_commands
 data_requests fetching data_commands cli
 """.split()  # noqa: SIM905 - groups of a line each

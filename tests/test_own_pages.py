@@ -36,7 +36,7 @@ def leave_run(workspace, folder, name, **parameters):
 
 def test_a_run_is_rendered_and_listed_and_its_parameters_are_text(workspace):
     leave_run(workspace, "custom", "first", heads=["LR"])
-    page = own_pages.render_page(workspace, leave_run(workspace, "custom", "second", vote=NASTY))
+    [page] = own_pages.render_pages(workspace, [leave_run(workspace, "custom", "second", vote=NASTY)])
     text = page.read_text(encoding="utf-8")
     listed = (page.parents[1] / "index.html").read_text(encoding="utf-8")
     for shown in (text, listed):

@@ -23,7 +23,7 @@ def slurm(tmp_path_factory):
     folder, script = tmp_path_factory.mktemp("slurm"), PROJECT / "scripts" / "one_node_slurm.sh"
     started = subprocess.run(["sh", script, "start", folder], capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
-    yield {"SLURM_CONF": str(folder / "slurm.conf")}
+    yield
     subprocess.run(["sh", script, "stop", folder], check=True)
 
 
@@ -34,16 +34,16 @@ def smaller_requests(folder):
     for large in ("8000", "16000", "32000"):
         text = text.replace(f" {large} *", " 1500 *")
     text = text.replace("status-checks: 20", "status-checks: 3").replace("latency-wait: 60", "latency-wait: 5")
-    path.write_text(text + "seconds-between-status-checks: 3\n")
+    path.write_text(text + "seconds-between-status-checks: 3\nslurm-status-command: squeue\n")
 
 
 def test_a_grid_on_slurm_gives_the_scores_of_a_local_run(slurm, tmp_path):
     here, there = copy_project(tmp_path / "here"), copy_project(tmp_path / "there")
     build(here, "--cores", "2")
     smaller_requests(there)
-    printed = build(there, "--slurm", **slurm)
+    printed = build(there, "--slurm")
     jobs = subprocess.run(
-        ["scontrol", "show", "job"], env=os.environ | slurm, capture_output=True, text=True, check=True
+        ["scontrol", "show", "job"], capture_output=True, text=True, check=True
     ).stdout
     assert jobs.count("JobState=COMPLETED") >= 5 and "Partition=gpu" in jobs and "Partition=cpu" in jobs, printed
     assert_same(scores(here), scores(there))
