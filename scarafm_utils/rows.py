@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .files import room_for
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -90,11 +92,12 @@ class RowStore:
         }
 
     def append(self, matrix: csr_matrix) -> None:
-        """Write more rows, (n_rows, n_columns)."""
+        """Write more rows, (n_rows, n_columns); InputError where the disk is full."""
         parts = {"values": matrix.data, "columns": matrix.indices, "lengths": np.diff(matrix.indptr)}
         for name, array in parts.items():
-            with open(self.folder / name, "ab") as handle:
-                array.astype(self._types[name], copy=False).tofile(handle)
+            numbers = np.ascontiguousarray(array, dtype=self._types[name])
+            with room_for(self.folder.name), open(self.folder / name, "ab") as handle:
+                handle.write(memoryview(numbers).cast("B"))  # tofile does not say that a disk is full
 
     def blocks(self, *, max_values: int = 4 * CACHE_BLOCK) -> Iterator[csr_matrix]:
         """The rows in the order in which they were written, in blocks of at most `max_values` values."""

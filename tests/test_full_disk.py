@@ -13,6 +13,7 @@ import anndata as ad
 import loopback
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from small_disk import grow, small_disk
 
 from scarafm_utils.downloads import download
@@ -21,6 +22,7 @@ from scarafm_utils.files import atomic_path, write_text
 from scarafm_utils.lockfile import HIDDEN, LOCK_FILE
 from scarafm_utils.preprocessing import write_h5ad
 from scarafm_utils.readers import read_file
+from scarafm_utils.rows import RowStore
 from scarafm_utils.unpack import extract_tar, gunzip
 
 BODY = gzip.compress(os.urandom(400_000))
@@ -80,6 +82,13 @@ def test_results_are_whole_or_absent(disk):
     with pytest.raises(InputError, match="table.csv: the disk is full"):
         write_text(disk / "table.csv", "x" * 1_000_000)
     assert names(disk) == []
+
+
+def test_rows_that_wait_on_a_full_disk_are_one_line(disk):
+    store = RowStore(disk / "D1", n_columns=1000)
+    store.append(sp.random(100, 1000, density=0.05, format="csr", dtype=np.float32, random_state=0))
+    with pytest.raises(InputError, match="^D1: the disk is full"):
+        store.append(sp.random(1000, 1000, density=0.5, format="csr", dtype=np.float32, random_state=0))
 
 
 def test_other_faults_of_a_disk_are_not_called_full(tmp_path):
