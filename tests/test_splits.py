@@ -177,17 +177,77 @@ def test_cap_is_proportional_nested_and_repeatable(counts, seed, data):
         assert len(set(names) - set(cap(obs, n + 1, label_key="label", seed=seed))) <= 1
 
 
+def split_of(protocol, obs, target, *, seed, max_test=2000):
+    """One split by any of the three protocols, all from the same two tables."""
+    same = {"label_key": "label", "seed": seed, "max_test": max_test}
+    if protocol == "random":
+        return random_split(obs, **same)
+    if protocol == "replicate":
+        return replicate_split(obs, replicate_key="replicate", held_out="r1", **same)
+    return cross_experiment_split(obs, target, **same)
+
+
+plenty = st.fixed_dictionaries({
+    (c, r): st.integers(8, 40) for c in ("control", "heat", "stress") for r in ("r1", "r2", "r3")
+})  # fmt: skip
+protocols = st.sampled_from(["random", "replicate", "cross"])
+
+
 @QUICK
-@given(tables, seeds)
-def test_the_test_set_is_the_same_for_every_training_size(counts, seed):
+@given(protocols, plenty, plenty, seeds, st.integers(9, 60))
+def test_every_protocol_keeps_sides_apart_repeats_itself_and_ignores_the_order_of_rows(
+    protocol, counts, target_counts, seed, max_test
+):
+    obs, target = make_obs(counts, shuffle=seed), make_obs(target_counts, prefix="B", shuffle=seed)
+    split, again = (split_of(protocol, obs, target, seed=seed, max_test=max_test) for _ in range(2))
+    assert not set(split.train) & set(split.test) and split.train.is_unique and split.test.is_unique
+    assert [list(side) for side in split] == [list(side) for side in again]
+    reordered = split_of(protocol, obs[::-1], target[::-1], seed=seed, max_test=max_test)
+    if protocol != "replicate":  # A.2 does not balance a held-out replicate
+        assert len(set(of(pd.concat([obs, target]), split.test).values())) == 1
+    assert [set(side) for side in split] == [set(side) for side in reordered]
+    assert 0 < len(split.test) <= max_test
+    pool = set(balance_classes(obs, label_key="label", seed=seed))
+    assert set(split.train) <= pool
+    if protocol != "cross":
+        assert set(split.test) <= pool
+
+
+@QUICK
+@given(protocols, plenty, plenty, seeds, st.data())
+def test_capping_the_training_cells_never_touches_the_test_cells(protocol, counts, target_counts, seed, data):
+    obs, target = make_obs(counts), make_obs(target_counts, prefix="B")
+    split = split_of(protocol, obs, target, seed=seed)
+    sizes = data.draw(st.lists(st.integers(3, len(split.train)), min_size=2, max_size=4))
+    capped = {n: cap(obs.loc[split.train], n, label_key="label", seed=seed) for n in sizes}
+    for n, names in capped.items():
+        assert len(names) == n and set(names) <= set(split.train) and not set(names) & set(split.test)
+    assert list(split_of(protocol, obs, target, seed=seed).test) == list(split.test)
+
+
+@QUICK
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["control", "stress"]), st.sampled_from(["s1", "s2", "s3", "s4"])),
+        st.integers(1, 12), min_size=1,
+    ),
+    st.sets(st.sampled_from(["s1", "s2", "s3", "s4"]), min_size=1, max_size=3),
+    seeds,
+)  # fmt: skip
+def test_a_label_on_one_side_only_is_refused_whatever_libraries_are_held_out(counts, held_out, seed):
+    """Libraries that hold one class, both or none: a split either has every class on both sides or is refused."""
     obs = make_obs(counts)
-    if min(of(obs, obs.index).values()) < 4:
+    try:
+        split = replicate_split(
+            obs, label_key="label", replicate_key="replicate", seed=seed, held_out=sorted(held_out)
+        )
+    except InputError as error:
+        assert any(words in str(error) for words in ("leaves no", "needs at least two", "No cell has"))
         return
-    split = random_split(obs, label_key="label", seed=seed)
-    for n in (2, len(split.train)):
-        again = random_split(obs, label_key="label", seed=seed)
-        assert list(again.test) == list(split.test)
-        assert set(cap(obs.loc[again.train], n, label_key="label", seed=seed)) <= set(split.train)
+    for names in split:
+        assert set(of(obs, names)) == {"control", "stress"}
+    assert set(obs.loc[split.test, "replicate"]) <= held_out
+    assert not set(obs.loc[split.train, "replicate"]) & held_out
 
 
 def test_another_seed_gives_another_split():
@@ -231,6 +291,8 @@ def cross(target_counts, *, prefix="B"):
         (lambda: replicate(TWO, replicate_key="Repeat"), r"no column 'Repeat'"),
         (lambda: replicate(TWO | {("control", "r2"): 5}, held_out="r9"), r"r9 \(found: r1, r2\)"),
         (lambda: replicate({("control", "s1"): 5, ("stress", "s2"): 5}), r"leaves no \w+ in the test"),
+        (lambda: replicate({("control", "c1"): 5, ("control", "c2"): 5, ("stress", "s1"): 5}, held_out=("c1", "s1")),
+         r"Holding out replicate c1\+s1 leaves no stress in the training set"),
         (lambda: replicate(TWO | {("stress", ""): 2}), r"2 of 12 cells have no 'replicate'"),
         (lambda: cross(HEAT), r"one side only: heat, stress"),
         (lambda: cross(TWO, prefix="A"), r"share 10 cells"),
