@@ -65,6 +65,7 @@ CHAPTERS = {
         Chapter("claims", "06_claims.md"),
         Chapter("audit", "07_audit.md"),
         Chapter("rigor", "08_rigor.md"),
+        Chapter("compendium", "09_compendium.md"),
     ]
 }
 

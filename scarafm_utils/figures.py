@@ -39,6 +39,7 @@ from .figures_methods import architecture_figure, protocol_schematic
 from .figures_pretraining import accuracy_figure, bins_figure, loss_figure, ones_figure
 from .figures_scaling import scaling_figure
 from .figures_units import heldout_figure, null_figure
+from .figures_worlds import likeness_figure, worlds_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,7 @@ __all__ = [
     "heldout_figure",
     "hvg_overlap_figure",
     "leaf_figure",
+    "likeness_figure",
     "loss_figure",
     "metric_figure",
     "null_figure",
@@ -64,6 +66,7 @@ __all__ = [
     "scaling_figure",
     "task_figure",
     "vocabulary_figure",
+    "worlds_figure",
 ]
 
 #: The two families of the paper's message: members, offset from the protocol's place, colour, hatch.

@@ -134,3 +134,19 @@ def compare_counts(real: AnnData | pd.Series, simulated: AnnData | pd.Series) ->
     both = [x if isinstance(x, pd.Series) else describe_counts(x) for x in (real, simulated)]
     table = pd.DataFrame(dict(zip(("real", "simulated"), both, strict=True)))
     return table.assign(difference=table["simulated"] - table["real"]).reset_index()
+
+
+def fit_origin() -> pd.DataFrame:
+    """The real files behind the fit: what was taken from each, its cells and checksum, date and command."""
+    import pandas as pd
+
+    fit = load_fit()
+    taken = {
+        fit["genes"]["source"]: ("gene means, dispersions, zeros", fit["genes"]["n_cells"]),
+        fit["library_sizes"]["source"]: ("library sizes", fit["library_sizes"]["n_cells"]),
+    }
+    rows = [
+        {"file": name, "used for": what, "cells": n_cells, "sha256": fit["sources"][name], **fit["made"]}
+        for name, (what, n_cells) in taken.items()
+    ]
+    return pd.DataFrame(rows).set_index("file")

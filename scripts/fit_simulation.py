@@ -10,6 +10,7 @@ the counts).  Only the fitted numbers are committed, never the data.
 from __future__ import annotations
 
 import argparse
+import datetime
 from pathlib import Path
 
 import anndata
@@ -20,6 +21,7 @@ from scarafm_utils import simulate_fit
 from scarafm_utils.files import sha256_file, write_json
 from scarafm_utils.simulate_fit import describe_counts, gene_statistics
 
+COMMAND = "python scripts/fit_simulation.py DATA_DIR"
 N_QUANTILES = 101
 MIN_DETECTED_SHARE = 0.02
 MIN_MEAN_FOR_DISPERSION = 0.1
@@ -91,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data_dir", type=Path, help="folder with the two real files")
     numbers = fit(parser.parse_args().data_dir)
+    numbers["made"] = {"date": datetime.date.today().isoformat(), "command": COMMAND}
     print("wrote", write_json(Path(simulate_fit.__file__).with_name("simulation_fit.json"), numbers).name)
 
 
