@@ -49,11 +49,12 @@ def worlds_figure(table: pd.DataFrame, *, simulated: bool = True) -> PageFigure:
         for offset, protocol in zip((-0.24, 0, 0.24), PROTOCOLS, strict=True):
             style = {"marker": PROTOCOL_MARKERS[protocol], "linestyle": "none", "gid": f"{world}|{protocol}"}
             colour, at = PROTOCOL_COLOURS[protocol], [y + offset] * len(rows)
-            ax.plot(rows[protocol], at, **style, markersize=4, markerfacecolor="none", markeredgecolor=colour, alpha=0.6)
+            hollow = {"markersize": 4, "markerfacecolor": "none", "markeredgecolor": colour, "alpha": 0.6}
+            ax.plot(rows[protocol], at, **style, **hollow)
             ax.plot(rows[protocol].mean(), y + offset, **style, markersize=8, color=colour, markeredgecolor="black")
     chance_and_ceiling(ax, vertical=True)
     ax.set_yticks(range(len(worlds)), worlds)
-    ax.set(ylim=(len(worlds) - 0.5, -0.5), xlim=(min(0.4, table[list(PROTOCOLS)].min().min()), 1.02), xlabel="AUROC")
+    ax.set(ylim=(len(worlds) - 0.5, -0.5), xlim=(min(0.4, table[list(PROTOCOLS)].min().min() - 0.02), 1.02), xlabel="AUROC")
     ax.hlines([y - 0.5 for y in range(1, len(worlds))], 0, 1.02, color="#E4E4E4", linewidth=0.6)
     legend_row(figure, _protocol_handles())
     return mark_simulated(figure, simulated)
@@ -78,7 +79,8 @@ def likeness_figure(table: pd.DataFrame) -> PageFigure:
     for i, (prop, label, groups) in enumerate(PANELS):
         ax = figure.panel(0.75 + (i % 2) * (width + 0.9), 0.45 + (i // 2) * 2.4, width, 1.6)
         rows = table[table["property"] == prop]
-        ax.plot(rows["group"], rows["real"], marker="o", markersize=5, color=REAL, label="real nuclei", gid=f"{prop}|real")
+        style = {"marker": "o", "markersize": 5, "color": REAL, "label": "real nuclei"}
+        ax.plot(rows["group"], rows["real"], **style, gid=f"{prop}|real")
         style = {"marker": "s", "markersize": 5, "color": SIMULATED, "linestyle": "--", "label": "simulated cells"}
         ax.plot(rows["group"], rows["simulated"], **style, gid=f"{prop}|simulated")
         ax.set(ylabel=label, xlabel=groups, ylim=(0, None))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 #: Stress that all studies share, and nothing else that tells one library from another.
-QUIET = Effects(library=0, lab=0, replicate=0, private=0, ambient=0, composition=0, shared=1.2)
+QUIET = Effects(library=0, lab=0, replicate=0, private=0, ambient=0, composition=0)
 #: Worlds by name: the quiet one, each cause added to it alone at its usual size, and all at their usual sizes.
 WORLDS = {
     "no nuisance": QUIET,

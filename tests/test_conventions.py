@@ -30,11 +30,11 @@ embeddings hidden plain_features features representations
 splits costs
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
-thresholds differences audit rigor real_numbers
+thresholds differences worlds audit rigor real_numbers
 contrasts statements claims
 figure_style figure_rows comparisons
 figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
-figures_claims figures_rigor figures
+figures_claims figures_rigor figures_worlds figures
 tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
 tidy run_facts chapters site lifeline grid runs own_pages own_data own_example doctor
