@@ -23,6 +23,7 @@ from .normalization import as_csr, normalize, with_matrix
 from .profiles import ReleaseFiles
 from .rows import FILE_BLOCK, RowStore, take_columns
 from .sources import iter_raw
+from .standard import WORDS
 from .vocabulary import (
     GeneMoments,
     consensus_hvgs,
@@ -300,6 +301,7 @@ def _row(adata: ad.AnnData, dataset: Dataset, table: pd.DataFrame) -> dict:
         **cells,
         "cells_unlabelled": unlabelled,
         "samples": len(sample_names(adata)),
+        **{f"{c}s": adata.obs[c].nunique() if c in adata.obs else None for c in WORDS[:3]},
         **genes,
         "genes_in_every_sample": int(measured_genes(adata).all(axis=1).sum()),
         "n_hvg": int(table["highly_variable"].sum()),

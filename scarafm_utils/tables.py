@@ -34,16 +34,51 @@ def read_report(workspace: Workspace) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+#: Columns of Supplementary Table 1, by the manifest's name and by that of the preprocessing report.
+COMPARED = {
+    "# Conditions": ("n_conditions", "conditions"),
+    "# Genotypes": ("n_genotypes", "genotypes"),
+    "# Replicates": ("n_replicates", "replicates"),
+}
+
+
 def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
-    """Supplementary Table 1: the downstream data sets, the paper's numbers beside what was read."""
+    """Supplementary Table 1: the downstream data sets, the paper's numbers beside what was read.
+
+    Where this build read another number of conditions, genotypes or replicates, the cell shows
+    both, and the last column names what differs.
+    """
     rows = _described(workspace, "downstream")
     columns = {
-        "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress", "n_conditions": "# Conditions",
-        "n_genotypes": "# Genotypes", "n_replicates": "# Replicates", "n_cells": "# Cells (paper)",
-        "cells_kept": "# Cells (here)", "samples": "# Libraries (here)",
+        "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress",
+        "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress",
+        **{paper: name for name, (paper, _) in COMPARED.items()},
     }  # fmt: skip
     table = rows[list(columns)].rename(columns=columns).astype(object)
+    for name, (paper, here) in COMPARED.items():
+        table[name] = [_both(a, b) for a, b in zip(rows[paper], rows[here], strict=True)]
+    table["Differs in"] = [_differences(row) for _, row in rows.iterrows()]
     return table.where(table.notna(), ABSENT).set_index(["Tissue", "Dataset ID"])
+
+
+def _both(paper, here):
+    """The paper's number, and what was read where that is another one."""
+    import pandas as pd
+
+    if pd.isna(here) or (not pd.isna(paper) and paper == here):
+        return paper
+    return f"{ABSENT if pd.isna(paper) else paper} (here {here})"
+
+
+def _differences(row: pd.Series) -> str:
+    """What of a data set was read otherwise than the paper says, in words."""
+    import pandas as pd
+
+    if pd.isna(row["cells_kept"]):
+        return "not read"
+    pairs = {"cells": ("n_cells", "cells_kept"), **{here: (paper, here) for paper, here in COMPARED.values()}}
+    known = {word: (row[a], row[b]) for word, (a, b) in pairs.items() if not pd.isna(row[b])}
+    return ", ".join(word for word, (a, b) in known.items() if pd.isna(a) or a != b) or "nothing"
 
 
 def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
@@ -59,6 +94,7 @@ def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
     totals.insert(1, "Dataset ID", "Total")
     parts = [part for t in totals["Tissue"] for part in (table[table["Tissue"] == t], totals[totals["Tissue"] == t])]
     whole = pd.concat(parts, ignore_index=True).astype({"# Cells (here)": "Int64"})
+    whole["Difference"] = whole["# Cells (here)"] - whole["# Cells (paper)"]
     return whole.set_index(["Tissue", "Dataset ID"])
 
 
@@ -69,10 +105,10 @@ def _described(workspace: Workspace, role: str) -> pd.DataFrame:
     keys = ("tissue", "stress", "n_conditions", "n_genotypes", "n_replicates", "n_cells")
     entries = [d for d in workspace.manifest.values() if d.role == role]
     facts = pd.DataFrame([{"dataset": d.id, **{k: getattr(d, k) for k in keys}} for d in entries])
-    read = read_report(workspace).astype({"cells_kept": "Int64", "samples": "Int64"})
-    joined = facts.merge(read[["dataset", "cells_kept", "samples"]], on="dataset", how="left")
-    whole = ["n_conditions", "n_genotypes", "n_replicates"]
-    return joined.astype({column: "Int64" for column in whole})
+    counted = ["cells_kept", "samples", *(here for _, here in COMPARED.values())]
+    read = read_report(workspace).reindex(columns=["dataset", *counted])
+    whole = [paper for paper, _ in COMPARED.values()] + counted
+    return facts.merge(read, on="dataset", how="left").astype({column: "Int64" for column in whole})
 
 
 def gene_table(workspace: Workspace) -> pd.DataFrame:
@@ -90,6 +126,19 @@ def cell_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
     for dataset in workspace.datasets(tissue):
         obs = workspace.read_processed(tissue, dataset.id).obs
         parts.append(obs.reindex(columns=["total_counts", "n_genes"]).assign(dataset=dataset.id, role=dataset.role))
+    return pd.concat(parts)
+
+
+def library_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
+    """One row for each library of a tissue: what it is, its cells, median counts and genes, genes measured."""
+    import pandas as pd
+
+    from .preprocessing import sample_table
+
+    parts = []
+    for dataset in workspace.datasets(tissue):
+        table = sample_table(workspace.read_processed(tissue, dataset.id))
+        parts.append(table.assign(dataset=dataset.id).set_index(["dataset", "sample"]))
     return pd.concat(parts)
 
 

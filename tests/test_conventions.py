@@ -35,7 +35,7 @@ contrasts statements claims
 figure_style figure_rows comparisons
 figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
 figures_claims figures_rigor figures_worlds figures
-tables tables_pretraining data_page
+attachments tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
 tidy run_facts chapters site lifeline grid runs own_pages own_data own_example doctor
 run_commands cell_commands

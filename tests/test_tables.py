@@ -112,6 +112,18 @@ def test_supplementary_table_1_shows_the_papers_numbers_and_a_dash_for_what_was_
     assert table.loc["GSE273033", "# Replicates"] == 2
 
 
+def test_supplementary_table_1_marks_what_was_read_otherwise_than_the_paper_says(reported):
+    path = reported.tables_dir / "preprocessing-leaf.csv"
+    report = pd.read_csv(path).assign(conditions=3, genotypes=1, replicates=np.nan)
+    report.to_csv(path, index=False)
+    table = tables.supplementary_table_1(reported).droplevel("Tissue")
+    row = table.loc["ERP132245"]
+    assert row["# Conditions"] == "2 (here 3)" and row["# Genotypes"] == 1 and row["# Replicates"] == 1
+    assert row["Differs in"] == "cells, conditions"
+    assert table.loc["GSE226826", "Differs in"] == "not read"
+    assert tables.supplementary_table_2(reported).droplevel("Tissue").loc["DRP009643", "Difference"] < 0
+
+
 def test_supplementary_table_2_adds_up_to_the_papers_totals(reported):
     table = tables.supplementary_table_2(reported)
     totals = table.xs("Total", level="Dataset ID")
