@@ -51,8 +51,8 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
     rows = _described(workspace, "downstream")
     columns = {
         "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress",
-        "tissue": "Tissue", "dataset": "Dataset ID", "stress": "Stress",
-        **{paper: name for name, (paper, _) in COMPARED.items()},
+        **{paper: name for name, (paper, _) in COMPARED.items()}, "n_cells": "# Cells (paper)",
+        "cells_kept": "# Cells (here)", "samples": "# Libraries (here)",
     }  # fmt: skip
     table = rows[list(columns)].rename(columns=columns).astype(object)
     for name, (paper, here) in COMPARED.items():
