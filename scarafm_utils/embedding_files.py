@@ -14,7 +14,7 @@ from .cell_files import MIN_COVERAGE, CellFile, Coverage, as_h5ad, open_cells
 from .checkpoints import load_checkpoint, load_released_checkpoint, read_checkpoint_facts, read_consensus
 from .embeddings import SUMMARIES, EmbeddingPCA, add_moments, iter_hidden
 from .errors import InputError, suggest
-from .features import hide_genes, measured_everywhere
+from .features import measured_everywhere
 from .files import atomic_path, hash_of, sha256_file
 from .genes import harmonize_name
 from .model import default_device
@@ -205,10 +205,9 @@ def _hidden(cells: CellFile, model: ScAraFM, batch_size: int, report):
     """Rows, embeddings (B, G + 1, d) and expression (B, G) over the G genes that the file measures."""
     for part, adata in cells.parts(model.genes):
         columns = np.flatnonzero(measured_everywhere(adata))
-        seen = hide_genes(adata, ~measured_everywhere(adata))
         positions = np.append(columns, len(model.genes))
         start = part.start
-        for h in iter_hidden(model, seen, batch_size=batch_size):
+        for h in iter_hidden(model, adata, batch_size=batch_size):
             rows = slice(start, start + len(h))
             x = adata.X[rows.start - part.start : rows.stop - part.start][:, columns]
             yield rows, h[:, positions], x

@@ -21,6 +21,7 @@ from scarafm_utils.features import TaskFeatures
 from scarafm_utils.model import ModelConfig, ScAraFM
 from scarafm_utils.normalization import normalize
 from scarafm_utils.vocabulary import to_vocabulary
+from scarafm_utils.workspace import PROJECT
 
 OTHERS = [f"AT2G{10 * i:05d}" for i in range(1, 11)]
 NAMES = ("CLS", "WM", "PCA_1", "PCA_3")
@@ -171,6 +172,14 @@ def test_values_are_never_normalised_twice(tmp_path):
         assert cells.log
 
 
+def test_cells_without_a_count_are_kept_and_counted(tmp_path):
+    adata = make_counts()
+    adata.X = sp.csr_matrix(adata.X.toarray() * (np.arange(23) != 4)[:, None])
+    found = embed_file(written(adata, tmp_path / "a.h5ad"), tmp_path / "b.h5ad", encoder=make_encoder())
+    assert (found.n_cells, found.n_empty) == (23, 1)
+    assert np.flatnonzero(~ad.read_h5ad(tmp_path / "b.h5ad").obsm["X_WM"].any(axis=1)).tolist() == [4]
+
+
 def test_totals_from_obs_undo_the_loss_of_genes(tmp_path):
     adata = make_counts()
     whole = embedded(written(adata, tmp_path / "a.h5ad"), tmp_path / "a-out.h5ad")
@@ -277,6 +286,36 @@ def test_released_weights_embed_by_their_gene_list(tmp_path):
     file = written(make_counts(genes=loci), tmp_path / "in.h5ad")
     found = embed_file(file, tmp_path / "out.h5ad", encoder=encoder)
     assert found.coverage.matched == 12 and found.shapes["X_CLS"] == (23, encoder.model.config.dim)
+
+
+DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not (DATA / "SRP169576.h5ad").exists(), reason="needs the real file SRP169576.h5ad")
+def test_real_cells_with_genes_dropped_are_divided_by_their_own_total(tmp_path):
+    """Six libraries of 3,000 genes each: only what all measure is seen, in shares of the whole library."""
+    raw = ad.read_h5ad(DATA / "SRP169576.h5ad")
+    shared = raw.var.filter(like="measured_in_").all(axis=1)
+    nuclear = [g for g in raw.var_names[shared] if g.startswith("AT") and g[2].isdigit()]
+    genes = [*nuclear[:40], raw.var_names[~shared][0]]
+    with open_cells(DATA / "SRP169576.h5ad", total_key="nCount_RNA") as cells:
+        coverage = cells.coverage(genes)
+        rows, part = next(cells.parts(genes))
+    assert len(nuclear) == 370 and coverage.missing == (genes[-1],) and not cells.simulated
+    counts = raw[rows, genes[:40]].X.toarray()
+    expected = np.log1p(counts * 1e4 / raw.obs["nCount_RNA"].to_numpy()[rows, None])
+    np.testing.assert_allclose(part.X.toarray()[:, :40], expected, atol=1e-5)
+
+
+@pytest.mark.skipif(not (DATA / "root_nuclei_10x.h5").exists(), reason="needs the real file root_nuclei_10x.h5")
+def test_a_real_10x_file_is_embedded(tmp_path):
+    with open_cells(DATA / "root_nuclei_10x.h5") as cells:
+        loci = [g for g in cells._features if g.startswith("AT1G")][:60]
+    found = embed_file(DATA / "root_nuclei_10x.h5", tmp_path / "out.h5ad", encoder=make_encoder(genes=loci))
+    result = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert found.values == "X (counts)" and result.shape[0] == 1_251
+    assert result.obsm["X_CLS"].shape == (1_251, 8) and np.isfinite(result.obsm["X_WM"]).all()
+    assert 0 < found.coverage.share < 0.05
 
 
 def test_coverage_by_hand():

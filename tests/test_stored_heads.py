@@ -112,6 +112,19 @@ def test_what_a_file_does_not_measure_counts_as_not_expressed_or_not_seen(world,
     assert found.coverage.missing == (GENES[10],)
 
 
+def test_the_encoder_sees_no_gene_that_it_did_not_see_in_training(world, tmp_path, folder):
+    """Three genes were MASK in training; a file that measures them gives the same scores as one that does not."""
+    stored = load_head(folder)
+    adata = ad.read_h5ad(world.processed_path("leaf", OTHER))
+    del adata.varm["measured"]
+    tables = []
+    for name, cells in (("all", adata), ("fewer", adata[:, GENES[:3] + GENES[6:]].copy())):
+        cells.write_h5ad(tmp_path / f"{name}.h5ad")
+        predict_file(tmp_path / f"{name}.h5ad", tmp_path / f"{name}.csv", stored=stored)
+        tables.append(pd.read_csv(tmp_path / f"{name}.csv"))
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_cells_that_do_not_fit_a_head_are_refused(world, tmp_path, folder):
     stored, path = load_head(folder), tmp_path / "cells.h5ad"
     real = make_cells(OTHER, replicates=1, per_library=5, seed=0)
