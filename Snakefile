@@ -115,6 +115,7 @@ rule site:
         "_config.yml",
         "book/_toc.yml",
         "artifacts/.current",
+        paper.profile.manifest,
         sorted(str(p) for p in Path("book").glob("*.[mb][di]*")),
         sorted(str(p) for p in Path("book/_static").rglob("*") if p.is_file() and "generated" not in p.parts),
         source_files("site"),
