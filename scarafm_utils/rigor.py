@@ -11,33 +11,33 @@ from .errors import InputError
 from .experiment import CLASS, Experiment, load_experiment
 from .features import TaskFeatures, measured_everywhere
 from .files import hash_of, sha256_file, write_csv
-from .measures import metrics, reliability_curve
 from .model import default_device
 from .planted import planted_ladder, recover_counts
 from .probes import (
     gene_set_enrichment,
     library_leakage,
     matched_types,
+    sign_agreement,
     unit_weights,
-    within_types,
 )
-from .profiles import PROTOCOLS
-from .scores import code_behind, read_scores
+from .scores import code_behind
 from .simulate import simulate_dataset
+from .standard import cap_per_sample
 
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
+    from .tasks import Task
     from .workspace import Workspace
 
 #: Representations whose leak of the library is measured; those of an encoder only up to so many tokens.
 PLAIN_PROBED, ENCODED_PROBED = ("raw", "binned", "hvg_pca", "depth"), ("CLS", "WM", "PCA_1")
 MAX_TOKENS = 1_000_000
+#: Cells that planted stress and the leakage probe look at, drawn in proportion from every library.
+MAX_CELLS = 5_000
 #: Partitions of the libraries on which a stress is planted in a build.
 MAX_PARTITIONS = 4
-#: Controls that stand for one nuisance each.
-NUISANCE = ("depth", "cell_type")
 
 
 def kept_table(
@@ -68,7 +68,7 @@ def planted_table(workspace: Workspace) -> pd.DataFrame:
 
     tissue, name, n_samples = _most_libraries(workspace)
     cells = workspace.read_processed(tissue, name)
-    cells = cells[:, measured_everywhere(cells)].copy()
+    cells = _fewer(cells[:, measured_everywhere(cells)], workspace.profile.seed)
     if n_samples < 4 or not _are_counts(cells):
         return pd.DataFrame(columns=["dataset", "log_fold_change", "protocol", "auroc"])
 
@@ -96,18 +96,27 @@ def leakage_table(workspace: Workspace) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def sign_weights(workspace: Workspace) -> pd.DataFrame:
-    """Weights of LR on raw values for each replicate and study of the first cross task: (genes, units).
+def sign_table(workspace: Workspace) -> pd.DataFrame:
+    """Share of the strongest genes of one unit whose sign holds in another: a square table of units.
 
-    Without a cross task the units are the libraries of the first replicate task at its first label.
+    Units are each replicate and study of the first cross task, else of the first replicate task, or its
+    libraries where each holds all classes.  No row where there are fewer than two units, or no such task.
     """
-    tissue, task, label = _task_for_signs(workspace)
+    import pandas as pd
+
+    chosen = _task_for_signs(workspace)
+    if chosen is None:
+        return pd.DataFrame()
+    tissue, task, label = chosen
     experiment = load_experiment(workspace, tissue, task, label=label)
     table = kept_table(
         workspace, "signs", inputs=[task.name, label, experiment.checksums],
         compute=lambda: _unit_weights(experiment, workspace.profile.seed),
     )  # fmt: skip
-    return table.set_index("gene")
+    weights = table.set_index("gene")
+    if weights.shape[1] < 2:
+        return pd.DataFrame()
+    return sign_agreement(weights).pivot(index="unit", columns="other", values="same_sign")
 
 
 def truth_table(workspace: Workspace) -> pd.DataFrame:
@@ -116,14 +125,15 @@ def truth_table(workspace: Workspace) -> pd.DataFrame:
     Two models on the first replicate task: stress under a random split, and one library against another
     of the same condition, cell types matched (mean weights over pairs).  Sets: the stress programme
     shared by studies, the private one, and the modules that move with the library.  Without rows where
-    cells are real: nobody knows the cause of each gene.
+    cells are real, since nobody knows the cause of each gene, and without a replicate task.
     """
     import pandas as pd
 
-    if not workspace.simulated:
-        return pd.DataFrame(columns=["size", "found", "expected", "p_value"])
     found = [(t, task) for t, g in workspace.profile.tissues.items() for task in g.parsed_tasks]
-    tissue, task = next((t, k) for t, k in found if k.protocol == "replicate")
+    found = [(tissue, task) for tissue, task in found if task.protocol == "replicate"]
+    if not workspace.simulated or not found:
+        return pd.DataFrame()
+    tissue, task = found[0]
     experiment = load_experiment(workspace, tissue, task)
     sets = _true_sets(workspace, task.train_dataset)
     seed, obs = workspace.profile.seed, experiment.cells.obs
@@ -136,90 +146,6 @@ def truth_table(workspace: Workspace) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).set_index(["model", "set"])
 
 
-def calibration_table(workspace: Workspace, results: pd.DataFrame, *, representation: str = "raw") -> pd.DataFrame:
-    """Reliability of LR under each protocol, cells of all tasks with two classes together.
-
-    Returns
-    -------
-    Columns `protocol`, `n_tasks`, `low`, `high`, `stated`, `observed`, `n`.
-    """
-    import pandas as pd
-
-    parts = []
-    for protocol, rows in _first_rows(results, representation).groupby("protocol", sort=False):
-        tables = [_scores_of(workspace, row) for row in rows.itertuples()]
-        tables = [_as_positive(t) for t in tables if sum(c.startswith("score:") for c in t) == 2]
-        if tables:
-            curve = reliability_curve(pd.concat(tables, ignore_index=True))
-            parts.append(curve.assign(protocol=protocol, n_tasks=len(tables)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["protocol", "stated"])
-
-
-def within_type_table(workspace: Workspace, results: pd.DataFrame, *, min_cells: int = 8) -> pd.DataFrame:
-    """AUROC of LR on raw values within each cell type, beside that over all types; tasks with two classes."""
-    import pandas as pd
-
-    parts = []
-    for row in _first_rows(results, "raw").itertuples():
-        scores = _scores_of(workspace, row)
-        table = within_types(scores, min_cells=min_cells)
-        if len(table):
-            whole = float(metrics(scores)["auroc"].iloc[0])
-            held_out = "" if pd.isna(row.held_out) else row.held_out
-            parts.append({"task": row.task, "held out": held_out, "cell types": len(table), "all cells": whole,
-                          "mean within types": table["auroc"].mean(), "least": table["auroc"].min(),
-                          "most": table["auroc"].max()})  # fmt: skip
-    return pd.DataFrame(parts).set_index(["task", "held out"]) if parts else pd.DataFrame()
-
-
-def calibration_summary(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUROC, Brier score and calibration error of LR on raw values by protocol; tasks weigh alike.
-
-    A protocol without results has a row without values.
-    """
-    rows = results[(results["representation"] == "raw") & (results["head"] == "LR")]
-    rows = rows[(rows["fidelity"] == "paper") & (rows["n_train"].astype(str) == "all") & rows["auroc"].notna()]
-    tasks = rows.groupby(["protocol", "task", "label"])[["auroc", "brier", "ece"]].mean()
-    return tasks.groupby("protocol").mean().reindex(PROTOCOLS)
-
-
-def control_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUROC of LR by protocol, at the largest size of the grid, for raw values and every control."""
-    rows = results[(results["head"] == "LR") & (results["fidelity"] == "paper") & results["auroc"].notna()]
-    first = rows[rows["seed"] == rows["seed"].min()]
-    controls = [r for r in dict.fromkeys(first["representation"]) if r in _CONTROL_NAMES or ":" in r]
-    sizes = first[first["representation"].isin(controls)].groupby(["task", "label"])["n_train"].first().astype(str)
-    known = first[["task", "label", "n_train"]].itertuples(index=False)
-    wanted = [sizes.get((task, label)) == str(n) for task, label, n in known]
-    kept = first[wanted].drop_duplicates(["task", "label", "representation"])
-    table = kept.pivot_table(index="representation", columns="protocol", values="auroc", aggfunc="mean", sort=False)
-    return table[[p for p in ("random", "replicate", "cross") if p in table]]
-
-
-_CONTROL_NAMES = ("binned", "hvg_pca", *NUISANCE)
-
-
-def _first_rows(results: pd.DataFrame, representation: str) -> pd.DataFrame:
-    """LR on all training cells, one row for each task and held-out unit, at the first seed."""
-    rows = results[(results["representation"] == representation) & (results["head"] == "LR")]
-    rows = rows[(rows["fidelity"] == "paper") & (rows["n_train"].astype(str) == "all") & rows["auroc"].notna()]
-    rows = rows[rows["seed"] == rows["seed"].min()]
-    return rows.drop_duplicates(["tissue", "task", "label", "held_out"])
-
-
-def _scores_of(workspace: Workspace, row) -> pd.DataFrame:
-    return read_scores(workspace.scores_dir(row.tissue) / f"{row.key}.parquet")[0]
-
-
-def _as_positive(scores: pd.DataFrame) -> pd.DataFrame:
-    """The same scores under the class names 0 and 1, so that tasks can be put together."""
-    import pandas as pd
-
-    negative, positive = [c for c in scores if c.startswith("score:")]
-    truth = (scores["y_true"] == positive.removeprefix("score:")).map({True: "1", False: "0"})
-    return pd.DataFrame({"y_true": truth, "score:0": scores[negative], "score:1": scores[positive]})
-
-
 def _most_libraries(workspace: Workspace) -> tuple[str, str, int]:
     found = [
         (len(workspace.read_processed(tissue, d.id).uns["samples"]), tissue, d.id)
@@ -228,6 +154,13 @@ def _most_libraries(workspace: Workspace) -> tuple[str, str, int]:
     ]
     n_samples, tissue, name = max(found)
     return tissue, name, n_samples
+
+
+def _fewer(cells: ad.AnnData, seed: int) -> ad.AnnData:
+    """A copy with at most `MAX_CELLS` cells, in proportion from every library."""
+    if cells.n_obs <= MAX_CELLS:
+        return cells.copy()
+    return cells[cap_per_sample(cells.obs["sample"], MAX_CELLS, seed=seed)].copy()
 
 
 def _are_counts(cells: ad.AnnData) -> bool:
@@ -253,7 +186,8 @@ def _weights(workspace: Workspace, tissue: str) -> str | None:
 
 def _leakage(workspace: Workspace, experiment: Experiment) -> pd.DataFrame:
     model = workspace.profile.model
-    cells = experiment.cells
+    cells = _fewer(experiment.cells, workspace.profile.seed)
+    experiment = replace(experiment, cells=cells)
     small = cells.n_obs * cells.n_vars <= MAX_TOKENS and _weights(workspace, experiment.tissue)
     folder = workspace.checkpoint_dir(experiment.tissue)
     models = {"": load_checkpoint(folder, device=default_device())} if small else {}
@@ -262,13 +196,11 @@ def _leakage(workspace: Workspace, experiment: Experiment) -> pd.DataFrame:
     return library_leakage(experiment, features, representations=names, seed=workspace.profile.seed)
 
 
-def _task_for_signs(workspace: Workspace):
-    found = [(t, g, task) for t, g in workspace.profile.tissues.items() for task in g.parsed_tasks]
-    for protocol in ("cross", "replicate"):
-        for tissue, grid, task in found:
-            if task.protocol == protocol:
-                return tissue, task, grid.labels[0]
-    raise InputError(f"profile '{workspace.profile.name}' has no cross or replicate task to compare signs in.")
+def _task_for_signs(workspace: Workspace) -> tuple[str, Task, str] | None:
+    """Tissue, task and first label of the first cross task, else of the first replicate task."""
+    found = [(t, task, g.labels[0]) for t, g in workspace.profile.tissues.items() for task in g.parsed_tasks]
+    order = [entry for protocol in ("cross", "replicate") for entry in found if entry[1].protocol == protocol]
+    return order[0] if order else None
 
 
 def _unit_weights(experiment: Experiment, seed: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Every function takes what a run stored and returns a DataFrame; nothing is compu
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -286,6 +287,13 @@ def shared_stress_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
         for d in entries
     ]
     return pd.DataFrame(rows).set_index("data set")
+
+
+def or_absent(table: pd.DataFrame, reason: str) -> HTML:
+    """Show a table whole; where it has no row, say in one sentence why."""
+    from IPython.display import HTML
+
+    return full_text(table) if len(table) else HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
 
 
 def full_text(table: pd.DataFrame) -> HTML:

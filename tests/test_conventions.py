@@ -30,7 +30,7 @@ embeddings hidden plain_features features representations
 splits costs
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
-thresholds differences worlds audit rigor real_numbers
+thresholds differences worlds audit rigor score_tables real_numbers
 contrasts statements claims
 figure_style figure_rows comparisons
 figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from evaluation_world import DROUGHT, GENES, make_cells, make_workspace
+from evaluation_world import DROUGHT, make_cells, make_workspace
 from test_planted import make_cells as make_counts
 
-from scarafm_utils import rigor
+from scarafm_utils import rigor, score_tables
 from scarafm_utils.evaluation import collect_results, evaluate_task
 from scarafm_utils.preprocessing import preprocess_dataset, write_h5ad
 from scarafm_utils.sources import load_raw
 from scarafm_utils.workspace import Workspace
+
+UNITS = [f"{DROUGHT} rep1", f"{DROUGHT} rep2", "ERP132245 rep1"]
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +59,38 @@ def test_the_leak_is_measured_for_each_replicate_task_without_an_encoder_where_t
 
 
 def test_signs_are_compared_between_replicates_and_studies(world):
-    weights = rigor.sign_weights(world[0])
-    assert list(weights.columns) == [f"{DROUGHT} rep1", f"{DROUGHT} rep2", "ERP132245 rep1"]
-    assert list(weights.index) == GENES
+    table = rigor.sign_table(world[0])
+    assert list(table.index) == list(table.columns) == sorted(UNITS)
+    assert table.isna().to_numpy().diagonal().all() and table.stack().between(0, 1).all()
+    assert table.loc[UNITS[0], UNITS[1]] > 0.5
+
+
+def test_without_a_task_that_has_units_or_a_truth_the_tables_are_empty(world):
+    profile = world[0].profile
+    grid = profile.tissues["leaf"].model_copy(update={"tasks": [f"random:{DROUGHT}"]})
+    alone = Workspace(profile.model_copy(update={"tissues": {"leaf": grid}}), world[0].manifest, world[0].folder)
+    assert rigor.sign_table(alone).empty and rigor.truth_table(alone).empty and rigor.leakage_table(alone).empty
+
+
+def test_few_cells_stand_for_many_in_proportion_from_every_library(monkeypatch):
+    monkeypatch.setattr(rigor, "MAX_CELLS", 40)
+    assert rigor._fewer(make_counts(per_sample=60), 0).obs["sample"].value_counts().eq(10).all()
 
 
 def test_calibration_and_cell_types_come_from_stored_scores(world):
     workspace, results = world
-    curves = rigor.calibration_table(workspace, results)
+    curves = score_tables.calibration_table(workspace, results)
     assert list(dict.fromkeys(curves["protocol"])) == ["random", "replicate", "cross"]
     assert curves.groupby("protocol")["n"].sum()["cross"] == results.query("protocol == 'cross'")["n_test"].iloc[0]
-    summary = rigor.calibration_summary(results)
+    summary = score_tables.calibration_summary(results)
     rows = results.query("protocol == 'cross' and head == 'LR' and representation == 'raw' and fidelity == 'paper'")
     assert summary.loc["cross", "ece"] == pytest.approx(rows[rows["n_train"] == "all"]["ece"].mean())
-    types = rigor.within_type_table(workspace, results, min_cells=3)
+    types = score_tables.within_type_table(workspace, results, min_cells=3)
     assert types["most"].ge(types["least"]).all() and types["cell types"].max() == 2
 
 
 def test_controls_stand_beside_the_representations_at_the_largest_size(world):
-    table = rigor.control_table(world[1])
+    table = score_tables.control_table(world[1])
     assert list(table.index) == ["raw", "depth"] and list(table.columns) == ["random", "replicate", "cross"]
     rows = world[1].query("protocol == 'cross' and representation == 'raw' and seed == 0 and fidelity == 'paper'")
     assert table.loc["raw", "cross"] == rows[rows["n_train"] == "all"]["auroc"].iloc[0]

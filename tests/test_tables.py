@@ -143,3 +143,8 @@ def test_no_two_root_studies_share_a_stress_and_leaf_studies_do():
     assert set(tables.shared_stress_table(demo, "root")["other studies of it"]) == {"none"}
     leaf = tables.shared_stress_table(demo, "leaf")["other studies of it"]
     assert leaf["GSE273033"] == "ERP132245" and leaf["GSE226826"] == "SRP398011"
+
+
+def test_a_table_without_rows_says_why():
+    assert "<table" in tables.or_absent(pd.DataFrame({"a": [1]}), "x").data
+    assert tables.or_absent(pd.DataFrame(), "a < b").data == "<p><em>No result in this build: a &lt; b.</em></p>"
