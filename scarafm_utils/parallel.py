@@ -38,6 +38,11 @@ def processes() -> Iterator[torch.device]:
             dist.destroy_process_group()
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks, or the only one; also before and after :func:`processes`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def rank_and_world() -> tuple[int, int]:
     """This process's number and the number of processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

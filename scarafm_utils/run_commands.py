@@ -116,6 +116,7 @@ def pretrain(tissue: str, *, profile: ProfileOption = "demo") -> None:
 
     On several GPUs: torchrun --nproc-per-node 8 --no-python scarafm pretrain root --profile paper
     """
+    from .parallel import is_first
     from .pretraining import pretrain_tissue
     from .reports import reporting
     from .workspace import open_workspace, use_threads
@@ -126,7 +127,8 @@ def pretrain(tissue: str, *, profile: ProfileOption = "demo") -> None:
     use_threads(workspace.profile.threads)
     with reporting(sys.stderr) as report:
         history = pretrain_tissue(workspace, tissue, report=report)
-    typer.echo(f"done: {tissue}, {len(history)} epochs, {_shown(workspace.checkpoint_dir(tissue))}")
+    if is_first():
+        typer.echo(f"done: {tissue}, {len(history)} epochs, {_shown(workspace.checkpoint_dir(tissue))}")
 
 
 def _shown(path: Path) -> Path:
