@@ -47,7 +47,7 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
     """Supplementary Table 1: the downstream data sets, the paper's numbers beside what was read.
 
     Where this build read another number of conditions, genotypes or replicates, the cell shows
-    both, and the last column names what differs.
+    both, and a column names what differs.
     """
     rows = _described(workspace, "downstream")
     columns = {
@@ -58,7 +58,7 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
     table = rows[list(columns)].rename(columns=columns).astype(object)
     for name, (paper, here) in COMPARED.items():
         table[name] = [_both(a, b) for a, b in zip(rows[paper], rows[here], strict=True)]
-    table["Differs in"] = [_differences(row) for _, row in rows.iterrows()]
+    table.insert(2, "Differs in", [_differences(row) for _, row in rows.iterrows()])
     return table.where(table.notna(), ABSENT).set_index(["Tissue", "Dataset ID"])
 
 

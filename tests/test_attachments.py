@@ -33,6 +33,11 @@ def test_the_file_is_the_whole_table_however_many_rows_are_shown():
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(saved(html))), table)
 
 
+def test_a_missing_value_is_a_dash_on_the_page_and_empty_in_the_file():
+    html = with_download(pd.DataFrame({"n": [1.5, None]}), "t").data
+    assert "<td>–</td>" in html and saved(html) == "n\n1.5\n\"\"\n"
+
+
 def test_an_index_with_a_meaning_is_kept():
     table = pd.DataFrame({"n": [1, 2]}, index=pd.Index(["A", "B"], name="dataset"))
     html = with_download(table, "counts").data
