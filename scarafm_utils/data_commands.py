@@ -65,7 +65,7 @@ def data_fetch(
     """Download data sets: resumed, checked, and recorded; those that are there whole are left alone."""
     from .data_requests import read_request
     from .downloads import Network
-    from .fetching import fetch_all, shown
+    from .fetching import count_of, fetch_all, shown
 
     if not (ids or everything or tissue or role or profile):
         raise InputError("which data sets? Give ids, --tissue, --role, --profile or --all.")
@@ -79,7 +79,7 @@ def data_fetch(
     if failed:
         _complain(f"scarafm: {len(failed)} of {n} failed: {', '.join(failed)}. Run the same command again to go on.")
         raise typer.Exit(1)
-    typer.echo(f"All {n} data sets are in {shown(asked.folder)}.")
+    typer.echo(f"{count_of(n, 'data set')} in {shown(asked.folder)}, whole.")
 
 
 @app.command("verify")
@@ -94,7 +94,7 @@ def data_verify(
 ) -> None:
     """Read the files again and compare sizes and checksums with the manifest and the lock file."""
     from .data_requests import read_request
-    from .fetching import shown
+    from .fetching import count_of, shown
     from .inventory import inspect
 
     asked = read_request(
@@ -107,7 +107,7 @@ def data_verify(
         if ids or found.state not in ("absent", "by hand"):
             typer.echo(f"{d.id:12} {found.state:10} {found.detail}".rstrip())
     present = sum(state in ("there", "whole") for state in states)
-    typer.echo(f"{present} of {len(asked.datasets)} data sets are in {shown(asked.folder)}.")
+    typer.echo(f"{present} of {count_of(len(asked.datasets), 'data set')} in {shown(asked.folder)}.")
     bad = states.count("damaged") + states.count("incomplete") + (len(asked.datasets) - present if ids else 0)
     if bad or not present:
         _complain("scarafm: not all is well; scarafm data fetch brings what is missing or damaged.")

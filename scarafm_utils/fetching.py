@@ -48,6 +48,15 @@ def in_bytes(n: int) -> str:
     return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
 
 
+def count_of(n: int, what: str) -> str:
+    """A number and what it counts.
+
+    >>> count_of(1, "data set"), count_of(2, "data set")
+    ('1 data set', '2 data sets')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def shown(folder: Path) -> str:
     """A folder as the user would write it."""
     return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
@@ -62,8 +71,9 @@ def _announce(asked: Request) -> None:
     offered = filter(asked.offers, asked.datasets)
     files = [f for d in offered for f in expected_files(d, source=asked.source, data_dir=asked.folder)]
     known, unknown = bytes_to_fetch(files)
-    more = f" and {unknown} files of unknown size" if unknown else ""
-    typer.echo(f"{len(asked.datasets)} data sets from {asked.source}: {in_bytes(known)}{more} to fetch.")
+    parts = [in_bytes(known)] if known or not unknown else []
+    parts += [f"{count_of(unknown, 'file')} of unknown size"] if unknown else []
+    typer.echo(f"{count_of(len(asked.datasets), 'data set')} from {asked.source}: {' and '.join(parts)} to fetch.")
     asked.folder.mkdir(parents=True, exist_ok=True)
     if known > (free := shutil.disk_usage(asked.folder).free):
         raise InputError(f"{shown(asked.folder)} has room for {in_bytes(free)}: {in_bytes(known)} are needed.")

@@ -76,17 +76,17 @@ def test_a_data_set_is_fetched_listed_verified_and_found(world):
     code, out, err = call("fetch", "A")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "1 data sets from public: 0.2 MB to fetch."
+    assert lines[0] == "1 data set from public: 0.2 MB to fetch."
     digest = hashlib.sha256(BODY).hexdigest()
     assert re.match(rf"\[1/1\] A: fetched in \d+ s, 0.2 MB, sha256 {digest[:12]}… as recorded", lines[1])
-    assert lines[2] == "All 1 data sets are in d."
+    assert lines[2] == "1 data set in d, whole."
     assert read_lock("d")["A.h5ad.gz"]["sha256"] == digest
     assert visible() == ["A.h5ad.gz", LOCK_FILE] and parts() == []
     assert call("fetch", "A")[1].splitlines()[1].startswith("[1/1] A: was there, 0.2 MB")
     assert len(world.log) == 1
     listed = [line.split() for line in call("list")[1].splitlines()]
     assert [(row[0], row[-1]) for row in listed] == [("A", "there"), ("B", "absent"), ("T", "absent")]
-    verified = f"A            whole      sha256 {digest[:12]}… as recorded\n1 of 3 data sets are in d.\n"
+    verified = f"A            whole      sha256 {digest[:12]}… as recorded\n1 of 3 data sets in d.\n"
     assert call("verify")[:2] == (0, verified)
     assert call("path", "A") == (0, f"{Path('d/A.h5ad.gz').absolute()}\n", "")
     assert call("path", "B") == (0, f"{Path('d/B.h5ad.gz').absolute()}\n", "(not there yet)\n")
@@ -103,7 +103,7 @@ def test_verify_tells_what_changed_and_fetch_mends_it(world):
 
 
 def test_nothing_there_is_no_success(world):
-    assert call("verify")[:2] == (1, "0 of 3 data sets are in d.\n")
+    assert call("verify")[:2] == (1, "0 of 3 data sets in d.\n")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_a_failed_download_is_one_line_and_the_rest_is_fetched(world, fault):
 
 def test_a_busy_server_is_asked_again_and_the_wait_is_told(world):
     world.faults["/B.h5ad.gz"].append(loopback.status(500))
-    code, _, err = call("fetch", "B", *QUICK)
-    assert code == 0
+    code, out, err = call("fetch", "B", *QUICK)
+    assert code == 0 and out.startswith("1 data set from public: 1 file of unknown size to fetch.")
     assert err == "  B.h5ad.gz: the server answers 500 Internal Server Error; going on in 0.3 s\n"
 
 
@@ -211,7 +211,7 @@ def test_a_killed_fetch_goes_on_where_it_was(world):
     assert visible() == []
     assert call("list")[1].splitlines()[0].split()[-1] == "incomplete"
     code, out, _ = call("fetch", "A")
-    assert (code, out.splitlines()[0]) == (0, "1 data sets from public: 0.1 MB to fetch.")
+    assert (code, out.splitlines()[0]) == (0, "1 data set from public: 0.1 MB to fetch.")
     assert world.requests("/A.h5ad.gz")[-1]["Range"] == "bytes=120000-"
     assert call("verify", "A")[0] == 0 and parts() == []
 
