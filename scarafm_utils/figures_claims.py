@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from .claims import Claim
 
+#: Inches; narrower than a page, so that the nine figures of claims can be read on a telephone.
+CLAIM_WIDTH = 6.2
+
 #: Where a figure of a claim draws a line: no difference, or a coin.
 NOTHING = {"points of AUROC": 0.0, "AUROC": 0.5, "correlation": 0.0}
 
@@ -45,8 +48,8 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
         return empty_figure(claim.verdict, simulated=simulated)
     datasets = list(dict.fromkeys(unit.dataset for unit in claim.units))
     height = 0.3 * (len(datasets) + 1) + 0.1
-    figure = PageFigure(PAGE_WIDTH, height + 1.05)
-    ax = figure.panel(1.9, 0.42, PAGE_WIDTH - 2.1, height)
+    figure = PageFigure(CLAIM_WIDTH, height + 1.05)
+    ax = figure.panel(1.75, 0.42, CLAIM_WIDTH - 1.95, height)
     _draw_claimed(ax, says, [unit.value for unit in claim.units])
     for y, dataset in enumerate(datasets):
         _draw_units(ax, [unit for unit in claim.units if unit.dataset == dataset], y)

@@ -81,13 +81,13 @@ def variance_table(repeats: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for keys, fits in repeats[repeats["auroc"].notna()].groupby(["protocol", "task", "label"], sort=False):
+    for keys, fits in repeats[repeats["auroc"].notna()].groupby(["task", "label"], sort=False):
         found = variance_components(fits, overlap=fits["overlap"].mean()).set_index("component")
         spread = [round(100 * found.loc[name, "sd"], 1) for name in COMPONENTS]
         rows.append((*keys, round(fits["auroc"].mean(), 3), *spread, found.loc["library", "n"], len(fits)))
-    columns = ["protocol", "task", "label", "mean", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
+    columns = ["task", "label", "mean", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
     table = pd.DataFrame(rows, columns=columns)
-    keys = ["protocol", "task", "label"] if (table["label"] != "stress").any() else ["protocol", "task"]
+    keys = ["task", "label"] if (table["label"] != "stress").any() else ["task"]
     return table.drop(columns={"label"} - set(keys)).set_index(keys)
 
 

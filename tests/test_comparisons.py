@@ -67,6 +67,9 @@ def test_held_out_units_of_one_data_set_are_counted_once_for_a_p_value():
     found = comparison_table(paired_models(table(*rows)).assign(q=1.0)).loc[("replicate", "WM")]
     assert (found["units"], found["data sets"], found["better"]) == (8, 1, 8)
     assert np.isnan(found["signs p"])
+    labels = [row("random:A", r, 0.5, label=name) for r in ("raw", "WM") for name in ("s_phase", "hair", "caps")]
+    found = comparison_table(paired_models(table(*labels)).assign(q=1.0)).loc[("random", "WM")]
+    assert (found["units"], found["data sets"]) == (3, 1), "labels of one data set share its cells"
 
 
 def test_cell_tests_are_delongs_on_stored_scores_with_q_over_the_family(tmp_path):

@@ -102,15 +102,15 @@ def test_fits_without_a_place_or_a_value_are_refused(table, words):
 
 
 def test_the_table_of_a_page_has_a_row_for_each_task_in_points():
-    one = draw(1, library=0.05, split=0.02, fit=0.01, shape=(3, 3, 3)).assign(task="replicate:A", protocol="replicate")
-    other = draw(2, library=0, split=0.02, fit=0.01, shape=(1, 3, 3)).assign(task="random:A", protocol="random")
+    one = draw(1, library=0.05, split=0.02, fit=0.01, shape=(3, 3, 3)).assign(task="replicate:A")
+    other = draw(2, library=0, split=0.02, fit=0.01, shape=(1, 3, 3)).assign(task="random:A")
     failed = other.iloc[:1].assign(auroc=np.nan)
     repeats = pd.concat([one, other, failed]).assign(label="stress", overlap=0.5)
     table = variance_table(repeats)
-    assert table.index.names == ["protocol", "task"] and table["fits"].tolist() == [27, 9]
+    assert table.index.names == ["task"] and table["fits"].tolist() == [27, 9]
     assert table["units"].tolist() == [3, 1] and np.isnan(table["library (SD)"].iloc[1])
     expected = variance_components(one, overlap=0.5).set_index("component")["sd"] * 100
     found = table.iloc[0][[f"{name} (SD)" for name in COMPONENTS]]
     assert found.tolist() == pytest.approx(expected.tolist(), abs=0.051)
-    assert variance_table(repeats.assign(label="hair")).index.names == ["protocol", "task", "label"]
+    assert variance_table(repeats.assign(label="hair")).index.names == ["task", "label"]
     assert variance_table(repeats.head(0)).empty
