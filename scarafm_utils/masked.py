@@ -205,7 +205,7 @@ def evaluate(
     model.eval()
     for step, tokens in val.batches(batch_size=config.batch_size):
         inputs, targets = hide(tokens, VALIDATION, step, config=config, n_bins=val.n_bins)
-        for part in share_of(len(tokens)).split(micro_batch):
+        for part in share_of(len(tokens), micro_batch=micro_batch):
             sums += _score(forward(inputs[part]), inputs[part], targets[part], val.n_bins)
     loss, right, n, hard_right, n_hard = sum_over_processes(sums, next(model.parameters()).device)
     return {

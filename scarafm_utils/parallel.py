@@ -48,10 +48,15 @@ def rank_and_world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def share_of(n_cells: int) -> torch.Tensor:
-    """Which cells of a batch are this process's."""
+def share_of(n_cells: int, *, micro_batch: int) -> list[slice]:
+    """Which cells of a batch are this process's, `micro_batch` at a time.
+
+    >>> share_of(5, micro_batch=2)
+    [slice(0, 2, 1), slice(2, 4, 1), slice(4, 5, 1)]
+    """
     rank, world = rank_and_world()
-    return torch.arange(n_cells)[rank::world]
+    step = micro_batch * world
+    return [slice(start, min(start - rank + step, n_cells), world) for start in range(rank, n_cells, step)]
 
 
 def wait_for_all() -> None:

@@ -116,7 +116,7 @@ def pretrain(
         ):
             model.count_training_call()
             loss_sum = torch.zeros_like(total)
-            for part in share_of(len(inputs)).split(progress.micro_batch):
+            for part in share_of(len(inputs), micro_batch=progress.micro_batch):
                 loss = masked_loss(forward(inputs[part]), targets[part])
                 (loss / max(n_masked, 1)).backward()
                 loss_sum += loss.detach()

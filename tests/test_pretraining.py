@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scarafm_utils import masked
+from scarafm_utils import masked, parallel
 from scarafm_utils.checkpoints import from_performer
 from scarafm_utils.errors import InputError
 from scarafm_utils.masked import commonest_visible, hide
@@ -185,6 +185,17 @@ def test_micro_batches_do_not_change_the_run(tmp_path):
     whole = run(tmp_path / "8", dataclasses.replace(CONFIG, micro_batch=8))
     parts = run(tmp_path / "3", dataclasses.replace(CONFIG, micro_batch=3))
     pd.testing.assert_frame_equal(whole, parts, check_exact=False, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "world", "micro_batch"), [(20, 3, 2), (7, 2, 3), (2, 4, 1), (8, 1, 8)])
+def test_the_processes_share_each_batch_out(monkeypatch, n, world, micro_batch):
+    cells = []
+    for rank in range(world):
+        monkeypatch.setattr(parallel, "rank_and_world", lambda rank=rank: (rank, world))
+        parts = [list(range(n))[part] for part in parallel.share_of(n, micro_batch=micro_batch)]
+        assert all(0 < len(part) <= micro_batch for part in parts)
+        cells += [cell for part in parts for cell in part]
+    assert sorted(cells) == list(range(n))
 
 
 def test_one_step_is_adam_on_the_mean_over_hidden_tokens(tmp_path):
