@@ -47,9 +47,9 @@ FORMAT = 1
 class StoredHead:
     """A fitted head with all that cells need to reach it.
 
-    `genes` are those it reads, within `vocabulary`; `classes` in the order of its probabilities;
-    `cells_real` tells whether its training cells were; `facts` is what ``head.json`` says of task,
-    cells and test.
+    `genes` are those it reads, within `vocabulary`, the encoder's where there is one; `classes` are in
+    the order of its probabilities; `cells_real` tells whether its training cells were; `facts` is what
+    ``head.json`` says of task, cells and test.
     """
 
     name: str
@@ -153,10 +153,12 @@ def _fit(battery: Battery, asked: Configuration, split: Split) -> StoredHead:
     probabilities = head.predict_proba(features.matrix(asked.representation, fit=train, names=split.test))
     auroc = float(metrics(score_table(experiment, split.test, probabilities))["auroc"].iloc[0])
     pca = features.pca(fit=train) if asked.representation.startswith("PCA_") else None
+    genes = list(map(str, features.genes))
     return StoredHead(
         name=asked.head, representation=asked.representation, head=getattr(head, "best_estimator_", head),
-        classes=list(experiment.classes), genes=list(map(str, features.genes)),
-        vocabulary=list(map(str, experiment.cells.var_names)), cells_real=not battery.workspace.simulated,
+        classes=list(experiment.classes), genes=genes,
+        vocabulary=list(map(str, experiment.cells.var_names)) if asked.needs_encoder else genes,
+        cells_real=not battery.workspace.simulated,
         facts=_facts(battery, asked, len(train), len(split.test), auroc), pca=pca,
         encoder=battery.models[""] if asked.needs_encoder else None,
     )  # fmt: skip
@@ -192,6 +194,7 @@ def _write(folder: Path, stored: StoredHead, battery: Battery) -> None:
         stored.head.booster_.save_model(folder / "head.ubj")
     if arrays:
         save_file(arrays, folder / "head.safetensors")
+        (folder / "head.safetensors").chmod(0o644)  # safetensors writes for its owner alone
     if stored.encoder is not None:
         (folder / "encoder").mkdir()
         for name in ("model.safetensors", "model.json"):

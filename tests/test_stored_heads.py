@@ -256,6 +256,8 @@ def test_a_head_that_cannot_be_trained_or_stored_leaves_nothing(world, tmp_path)
     train_head(world, REPLICATE, out, seed=1, force=True)
     assert (out / "head.json").read_text() != before
     assert [p.name for p in tmp_path.iterdir()] == ["head"]
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in out.iterdir())
+    assert load_head(out).vocabulary == load_head(out).genes  # raw values need no encoder's genes
 
 
 def test_every_name_that_can_be_stored_is_a_name_of_the_package():
