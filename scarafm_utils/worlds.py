@@ -62,7 +62,7 @@ def world_table(workspace: Workspace) -> pd.DataFrame:
 
 def world_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean AUROC over seeds by world and protocol, and the two steps of the order in points of AUROC."""
-    means = table.groupby("world", sort=False)[["random", "replicate", "cross"]].mean()
+    means = table.groupby("world", sort=False)[["random", "replicate", "cross"]].mean().astype(float)
     steps = {
         "random - replicate (points)": 100 * (means["random"] - means["replicate"]),
         "replicate - cross (points)": 100 * (means["replicate"] - means["cross"]),

@@ -53,7 +53,8 @@ def test_worlds_are_computed_once_and_not_for_real_cells(tmp_path, monkeypatch):
     assert len(calls) == len(table)
     monkeypatch.setattr(worlds, "N_CELLS", 601)
     assert len(worlds.world_table(workspace)) and len(calls) == 2 * len(table), "another setting is another file"
-    assert worlds.world_table(Workspace(real.profile, real.manifest, tmp_path / "real")).empty
+    nothing = worlds.world_table(Workspace(real.profile, real.manifest, tmp_path / "real"))
+    assert nothing.empty and worlds.world_summary(nothing).empty
 
 
 def test_the_figure_draws_every_seed_its_mean_and_says_that_cells_are_simulated():
