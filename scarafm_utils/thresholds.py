@@ -61,9 +61,10 @@ def shift_drops(shift: pd.DataFrame) -> pd.DataFrame:
 
 
 def drop_summary(drops: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over libraries of `shift_drops`, by variant and label, in points."""
+    """Mean and range over libraries of `shift_drops`, by variant and label, in points with one digit."""
     by = drops.groupby(["variant", "label"], sort=False)
     table = by[["drop", "drop_hard", "drop_recentred", "threshold"]].mean()
-    table.insert(0, "libraries", by.size())
     table["threshold least"], table["threshold most"] = by["threshold"].min(), by["threshold"].max()
+    table = table.round(1) + 0.0  # no minus before a zero
+    table.insert(0, "libraries", by.size())
     return table
