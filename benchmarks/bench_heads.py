@@ -1,17 +1,18 @@
 """Representations and heads beside the released way, written plainly, interleaved.
 
 Usage: python benchmarks/bench_heads.py [--force] [--repeats N] [--cells N] [--genes N] [--dim N]
-       [--sizes N,N,…] [--members N] [--threads N] [--skip-xgb] [--cpu]
+       [--sizes N,N,…] [--members N] [--threads N] [--skip-xgb] [--cpu] [--only speed|memory]
 
 The released way embeds the data set again for each training size into a float16 memory map
 (n, G, d), fits scikit-learn's PCA again for each head and k, and fits the members of ENS one by
 one on slices ``[:, :, j]`` with scikit-learn, XGBoost and a torch loop.  Ours is the package, with
-an eighth of the dense float32 array as memory for hidden states.  Both use the same encoder.
+an eighth of the dense float32 array as memory for hidden states.  Both use the same encoder, and
+``embed`` is what it costs: once per training size there, once per block of dimensions here.
 
 ENS is timed on the first ``--members`` dimensions and scaled to all of them.  The peak of memory
 is that of a process that runs our whole battery, over what it takes after its imports; it is
-measured at three numbers of cells.  Refuses to start where the load is above 0.3; ``--force``
-runs all the same and marks the result as not quotable.
+measured at three numbers of cells and three numbers of dimensions.  Refuses to start where the
+load is above 0.3; ``--force`` runs all the same and marks the result as not quotable.
 """
 
 from __future__ import annotations
@@ -150,16 +151,8 @@ def our_way(args, task, clock) -> None:
     memory = cells.n_obs * args.genes * args.dim * 4 / 8e9
     features = TaskFeatures(cells, models={"": model}, memory_gb=memory, batch_size=BATCH)
     with clock("embed"):
-        features.prepare([names[:size] for size in args.sizes])
-    for size in args.sizes:
-        fit, labels = names[:size], y[:size]
-        for name in MATRICES:
-            with clock("PCA scores" if name.startswith("PCA") else "embed"):
-                X = features.matrix(name, fit=fit, names=fit)
-                Z = features.matrix(name, fit=fit, names=names[test])
-            for head in args.heads:
-                with clock(f"heads {head}"):
-                    make_head(head, seed=0, n_jobs=args.threads).fit(X, labels).predict_proba(Z)
+        fits = [names[:size] for size in args.sizes]
+        features.prepare(fits, used=[fit.append(names[test]) for fit in fits])
     with clock("embed"):  # every dimension is read, those to be timed are kept
         planes = [(j, X.copy()) for j, X in features.dimensions(names) if j < args.members]
     for head in args.heads:
@@ -169,6 +162,16 @@ def our_way(args, task, clock) -> None:
                 for size in args.sizes
             ]
             sweep_ensembles(iter(planes), jobs)
+    del planes
+    for size in args.sizes:
+        fit, labels = names[:size], y[:size]
+        for name in MATRICES:
+            with clock("PCA scores" if name.startswith("PCA") else "embed"):
+                X = features.matrix(name, fit=fit, names=fit)
+                Z = features.matrix(name, fit=fit, names=names[test])
+            for head in args.heads:
+                with clock(f"heads {head}"):
+                    make_head(head, seed=0, n_jobs=args.threads).fit(X, labels).predict_proba(Z)
 
 
 class Clock:
@@ -201,30 +204,31 @@ def resident(field: str) -> int:
 
 
 def battery_alone(args) -> None:
-    """Child process: run our battery with LR once and print its cost."""
-    warm = make_head("LR", seed=0).fit(np.eye(4, dtype=np.float32), [0, 1, 0, 1])
-    warm.predict_proba(np.eye(4, dtype=np.float32))
+    """Child process: run our battery once, with every head, and print its cost."""
+    X = np.eye(4, dtype=np.float32)
+    for head in args.heads:  # what a library loads at its first fit is an import, too
+        make_head(head, seed=0).fit(X, [0, 1, 0, 1]).predict_proba(X)
     task = make_task(args, args.cells)
     Path("/proc/self/clear_refs").write_text("5")
     base, start = resident("VmRSS"), time.perf_counter()
-    args.heads = ("LR",)
     our_way(args, task, Clock())
     print(json.dumps({"bytes": resident("VmHWM") - base, "seconds": time.perf_counter() - start}))
 
 
 def memory_table(args) -> None:
-    """Peak memory and time of our battery at a quarter, a half and all of the cells."""
-    print("\ncells  peak MB over base  share of dense float32  seconds (our battery, LR)")
-    for share in (4, 2, 1):
-        cells = args.cells // share
-        sizes = ",".join(str(max(8, size // share)) for size in args.sizes)
-        command = [sys.executable, __file__, "--child", "--cells", str(cells), "--sizes", sizes]
-        for name in ("genes", "dim", "members", "threads"):
-            command += [f"--{name}", str(getattr(args, name))]
+    """Peak memory and time of our battery at three numbers of cells and of dimensions."""
+    print("\ncells  dimensions  peak MB over base  share of dense float32  seconds")
+    sizes = [(args.cells // share, args.dim) for share in (4, 2, 1)]
+    sizes += [(args.cells, args.dim // share) for share in (4, 2)]
+    for cells, dim in sizes:
+        command = [sys.executable, __file__, "--child", "--cells", str(cells), "--dim", str(dim)]
+        command += ["--sizes", f"{cells // 2},{cells}", "--members", str(min(2, args.members))]
+        command += ["--genes", str(args.genes), "--threads", str(args.threads)]
+        command += ["--skip-xgb"] if args.skip_xgb else []
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        dense = (cells + cells // 4) * args.genes * args.dim * 4
+        dense = (cells + cells // 4) * args.genes * dim * 4
         peak = result["bytes"]
-        print(f"{cells:5d}  {peak / 1e6:17.0f}  {peak / dense:22.2f}  {result['seconds']:7.1f}")
+        print(f"{cells:5d}  {dim:10d}  {peak / 1e6:17.0f}  {peak / dense:22.2f}  {result['seconds']:7.1f}", flush=True)
 
 
 # -- report ---------------------------------------------------------------------------------------
@@ -255,7 +259,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--force", action="store_true", help="run in spite of other jobs; not quotable")
     parser.add_argument("--cpu", action="store_true", help="processor seconds instead of wall seconds")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=("speed", "memory"), help="one of the two tables; default: both")
     parser.add_argument("--cells", type=int, default=2000, help="training cells; a quarter more are test cells")
     parser.add_argument("--genes", type=int, default=1000)
     parser.add_argument("--dim", type=int, default=64)
@@ -275,6 +280,14 @@ def main() -> None:
     require_idle(force=args.force)
     print(f"{args.threads} threads, {args.cells} + {args.cells // 4} cells × {args.genes} genes × "
           f"{args.dim} dimensions, sizes {args.sizes}, {args.members} members, {args.repeats} repeats")  # fmt: skip
+    if args.only != "memory":
+        speed_table(args)
+    if args.only != "speed":
+        memory_table(args)
+
+
+def speed_table(args) -> None:
+    """Both ways in turn, and the medians of their parts."""
     task, runs = make_task(args, args.cells), {"released": [], "ours": []}
     for _ in range(args.repeats):
         for who, way in (("released", released_way), ("ours", our_way)):
@@ -284,7 +297,6 @@ def main() -> None:
                 pca_fits(args, task, clock)
             runs[who].append(scaled(clock.seconds, args))
     report(runs, args)
-    memory_table(args)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from .estimators import MLPHead, build_head
 VOTES = ("majority", "mean")
 #: Stacked perceptrons share a block while their first layers stay within a core's cache.
 STACK_WEIGHTS = 1 << 18
+#: On a GPU, which waits for the next small operation, while their features stay within so many bytes.
+STACK_BYTES = 4 << 30
 
 
 def member_seed(seed: int, j: int) -> int:
@@ -108,9 +110,11 @@ class DimensionEnsemble:
         """Blocks of members that are fitted together, at most `limit` members in all."""
         dims = islice(iter(dims), limit)
         while first := next(dims, None):
-            yield [first, *islice(dims, self._block_size(first[1].shape[1]) - 1)]
+            yield [first, *islice(dims, self._block_size(*first[1].shape) - 1)]
 
-    def _block_size(self, n_genes: int) -> int:
+    def _block_size(self, n_cells: int, n_genes: int) -> int:
+        if self.head == "MLP" and self.template.device is not None:
+            return max(1, STACK_BYTES // (4 * n_cells * n_genes))
         if self.head == "MLP":
             return max(1, STACK_WEIGHTS // (n_genes * self.template.hidden))
         return self.n_jobs if self.head == "XGB" else 1
@@ -169,5 +173,5 @@ def _largest_blocks(dims, ensembles) -> Iterator[list[tuple[int, np.ndarray]]]:
     limits = [e.ens_members for e in ensembles]
     dims = islice(iter(dims), None if None in limits else max(limits))
     while first := next(dims, None):
-        size = max(e._block_size(first[1].shape[1]) for e in ensembles)
+        size = max(e._block_size(*first[1].shape) for e in ensembles)
         yield [first, *islice(dims, size - 1)]

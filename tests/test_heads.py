@@ -21,6 +21,7 @@ from scarafm_utils.errors import InputError
 from scarafm_utils.heads import (
     GRIDS,
     DimensionEnsemble,
+    MLPHead,
     make_head,
     member_seed,
     sweep_ensembles,
@@ -274,6 +275,10 @@ def test_cv_chooses_what_grid_search_over_scikit_learns_lr_chooses():
 def test_the_grids_are_the_released_ones():
     sizes = {name: np.prod([len(values) for values in grid.values()]) for name, grid in GRIDS.items()}
     assert sizes == {"LR": 3, "XGB": 8, "MLP": 48}
+    assert GRIDS["LR"] == {"C": [0.1, 1.0, 10.0]}
+    assert GRIDS["XGB"] == {"trees": [100, 200], "learning_rate": [0.05, 0.1], "max_depth": [3, 6]}
+    mlp = {"hidden": {128, 256}, "depth": {1, 3, 5}, "dropout": {0.2, 0.5}, "learning_rate": {1e-4, 1e-3}}
+    assert {name: set(values) for name, values in GRIDS["MLP"].items()} == mlp | {"activation": {"relu", "sigmoid"}}
 
 
 def test_group_cv_keeps_replicates_together():
@@ -399,6 +404,18 @@ def test_one_sweep_over_the_dimensions_equals_fitting_each_ensemble(name):
     for (ours, seconds), theirs in zip(sweep_ensembles(iter(dims), jobs), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         assert seconds > 0
+
+
+@pytest.mark.parametrize("name", ["LR", "MLP"])
+def test_a_device_is_the_same_way(name, monkeypatch):
+    dims, y = make_dims()
+    alone = DimensionEnsemble(name, seed=3, vote="mean", **SMALL[name]).fit(dims, y)
+    stacked, fit_stack = [], MLPHead._fit_stack
+    monkeypatch.setattr(MLPHead, "_fit_stack", lambda h, *a: (stacked.append(len(h)), fit_stack(h, *a))[1])
+    monkeypatch.setattr("scarafm_utils.ensemble.STACK_BYTES", 2 * 4 * 90 * 12)  # two members
+    there = DimensionEnsemble(name, seed=3, vote="mean", device="cpu", **SMALL[name]).fit(dims, y)
+    np.testing.assert_allclose(there.predict_proba(dims), alone.predict_proba(dims), atol=2e-3)
+    assert stacked == ([2, 2, 1] if name == "MLP" else [])
 
 
 def test_threads_change_no_xgb_member():
