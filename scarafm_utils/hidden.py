@@ -149,7 +149,7 @@ class HiddenStates:
         for h in iter_hidden(self.model, self.cells, batch_size=self.batch_size):
             part, h = slice(row, row + len(h)), self._task_genes(h)
             for name, summary in SUMMARIES.items():
-                pooled[name].append(summary(h, self.x[part]).cpu().numpy())
+                pooled[name].append(np.array(summary(h, self.x[part]).cpu()))  # a view would keep all of h
             moments.add(h, part)
             keep_dimensions(self._kept, part, h[:, :-1])
             row = part.stop

@@ -75,7 +75,7 @@ class _Problem:
         self.centre, self.penalty = X.mean(0), penalty
         self.Z = _zeros(X, len(X), X.shape[1] + 1)
         centred = xp.subtract(X, self.centre, out=self.Z[:, :-1])
-        curvature = weight * (centred * centred).sum(0) + penalty
+        curvature = weight * xp.einsum("ng,ng->g", centred, centred) + penalty
         self.curvature = float(curvature.mean())
         self.scale = (self.curvature / curvature) ** 0.25  # (G,)
         centred *= self.scale

@@ -357,6 +357,23 @@ def test_scores_of_several_fits_share_a_pass_where_their_cells_fit(monkeypatch):
     np.testing.assert_allclose(beyond, expected, atol=1e-5)
 
 
+def test_hidden_states_leave_memory_batch_by_batch(monkeypatch):
+    cells, model, alive = make_cells(), make_model(), []
+
+    def watched(*args, **kwargs):
+        for h in iter_hidden(*args, **kwargs):
+            alive.append(weakref.ref(h.untyped_storage()))
+            yield h
+            del h
+            most.append(sum(ref() is not None for ref in alive))
+
+    most: list[int] = []
+    monkeypatch.setattr("scarafm_utils.hidden.iter_hidden", watched)
+    features = TaskFeatures(cells, models={"": model}, memory_gb=2e-6, batch_size=3, genes=cells.var_names)
+    features.matrix("CLS", fit=cells.obs_names, names=cells.obs_names)
+    assert len(most) == 10 and max(most) <= 2
+
+
 def test_blocks_leave_memory_before_the_next_is_read(monkeypatch):
     cells, model, alive = make_cells(), make_model(), []
     keep = embeddings.keep_dimensions
