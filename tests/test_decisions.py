@@ -60,10 +60,15 @@ def in_manifest(name: str) -> bool:
 
 def in_package(name: str) -> bool:
     package, _, rest = name.partition(".")
-    module, _, attribute = rest.partition(".")
+    module, *attributes = rest.split(".")
     if package != "scarafm_utils" or not (PROJECT / package / f"{module}.py").exists():
         return False
-    return not attribute or hasattr(importlib.import_module(f"{package}.{module}"), attribute)
+    value = importlib.import_module(f"{package}.{module}")
+    for attribute in attributes:
+        if not hasattr(value, attribute):
+            return False
+        value = getattr(value, attribute)
+    return True
 
 
 WHERE = [
