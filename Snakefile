@@ -66,11 +66,25 @@ rule pretrain:
         " --profile {PROFILE} --out {output.run}"
 
 
+# One process for all maps of a tissue: the compiler behind UMAP costs more than a map.
+rule maps:
+    input:
+        SETTINGS,
+        source_files("maps"),
+        weights=f"{OUT}/checkpoints/{{tissue}}/model.safetensors",
+    output:
+        f"{OUT}/tables/maps-{{tissue}}.csv",
+    threads: THREADS
+    shell:
+        "scarafm maps {wildcards.tissue} --threads {threads} --profile {PROFILE}"
+
+
 rule evaluate:
     input:
         SETTINGS,
         code,
         weights=lambda w: f"{OUT}/checkpoints/{CHAPTERS[w.chapter].tissue}/model.safetensors",
+        maps=lambda w: f"{OUT}/tables/maps-{CHAPTERS[w.chapter].tissue}.csv",
     output:
         run=f"{OUT}/runs/{{chapter}}/{{slug}}.ipynb",
     wildcard_constraints:

@@ -26,6 +26,8 @@ from .errors import InputError
 from .files import atomic_path, sha256_file, write_json
 from .model import ModelConfig, ScAraFM
 
+#: How an encoder that may meet real cells is had.
+REAL_WEIGHTS = "train one on real cells (chapter 'pretraining') or use the authors' (profile 'release')"
 DROPPED = "performer.proj_updater.instance."
 COUNTER = "performer.calls_since_last_redraw"
 RENAMED = {"performer.proj_updater.calls_since_last_redraw": COUNTER}
@@ -96,6 +98,32 @@ def read_checkpoint_facts(path: str | Path) -> dict:
         if not file.exists():
             raise InputError(f"no checkpoint: {file.name} is missing. Run the chapter 'pretraining' first.")
     return json.loads(description.read_text())
+
+
+def usable_checkpoint(
+    path: str | Path, genes: Sequence[str], *, simulated: bool
+) -> tuple[str | None, str]:
+    """Checksum of the weights at `path`, or None and the reason why these cells may not meet them.
+
+    Parameters
+    ----------
+    genes
+        Of the cells, in order.
+    simulated
+        Whether the cells are simulated: real ones never meet weights from a simulated corpus.
+    """
+    try:
+        facts = read_checkpoint_facts(path)
+    except InputError as error:
+        return None, str(error) if simulated else f"no encoder is here: {REAL_WEIGHTS}"
+    if not facts["corpus_real"] and not simulated:
+        return None, f"the encoder was trained on simulated cells and never meets real ones: {REAL_WEIGHTS}"
+    if list(facts["genes"]) != list(genes):
+        return None, (
+            f"the encoder knows {len(facts['genes'])} genes, not these {len(genes)} in "
+            "this order; run the chapter 'pretraining' again"
+        )
+    return facts["weights_sha256"], ""
 
 
 def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> ScAraFM:

@@ -72,6 +72,16 @@ def collect(profile: ProfileOption = "demo") -> None:
 
 
 @app.command()
+def maps(tissue: str, profile: ProfileOption = "demo", threads: Annotated[int, typer.Option(min=1)] = 1) -> None:
+    """Lay the cells of each data set of a tissue out in two dimensions, all in one process."""
+    from .maps import write_maps
+    from .workspace import open_workspace
+
+    table = write_maps(open_workspace(profile, threads=threads), tissue)
+    typer.echo(f"done: maps {tissue}, {table['datasets'].nunique()} sets of cells")
+
+
+@app.command()
 def site(profile: ProfileOption = "demo") -> None:
     """Render the runs that a profile already has."""
     from .site import build_site

@@ -4,7 +4,8 @@ Every function names the figure of the paper it redraws.  What a table does not 
 missing (a hatched ``n/a`` at the axis), never as 0.  This module holds the figures that compare
 protocols and metrics; those in the paper's own shape stand in `figures_bars` and `figures_scaling`, units
 and nulls in `figures_units`, claims and comparisons in `figures_claims`, data in `figures_data`,
-pretraining in `figures_pretraining`, drawings in `figures_methods`.  All of them can be had from here.
+pretraining in `figures_pretraining`, cells in two dimensions in `figures_maps`, drawings in
+`figures_methods`.  All of them can be had from here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .figure_style import (
 from .figures_bars import leaf_figure, note_size, root_figure, task_figure
 from .figures_claims import claim_figure, comparison_figure
 from .figures_data import hvg_overlap_figure, qc_figure, vocabulary_figure
+from .figures_maps import map_figure
 from .figures_methods import architecture_figure, protocol_schematic
 from .figures_pretraining import accuracy_figure, bins_figure, loss_figure, ones_figure
 from .figures_scaling import scaling_figure
@@ -56,6 +58,7 @@ __all__ = [
     "leaf_figure",
     "likeness_figure",
     "loss_figure",
+    "map_figure",
     "metric_figure",
     "null_figure",
     "ones_figure",

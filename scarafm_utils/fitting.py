@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkpoints import load_checkpoint, read_checkpoint_facts
+from .checkpoints import load_checkpoint, usable_checkpoint
 from .configurations import Configuration
 from .costs import measured
 from .errors import InputError
@@ -39,8 +39,6 @@ SETTINGS = {
 }
 #: Heads that torch fits on a GPU; CNN goes where its encoder is.
 ON_DEVICE = ("LR", "MLP")
-#: How an encoder that may meet real cells is had.
-REAL_WEIGHTS = "train one on real cells (chapter 'pretraining') or use the authors' (profile 'release')"
 #: Below so many epochs the paper's schedule for the CNN hardly leaves its warm-up.
 SHORT_CNN = 15
 
@@ -86,18 +84,8 @@ class Battery:
     def encoder(self) -> tuple[str | None, str]:
         """Checksum of the weights, or None and the reason why no encoder may be used here."""
         folder = self.workspace.checkpoint_dir(self.experiment.tissue)
-        try:
-            facts = read_checkpoint_facts(folder)
-        except InputError as error:
-            return None, str(error) if self.workspace.simulated else f"no encoder is here: {REAL_WEIGHTS}"
-        if not facts["corpus_real"] and not self.workspace.simulated:
-            return None, f"the encoder was trained on simulated cells and never meets real ones: {REAL_WEIGHTS}"
-        if list(facts["genes"]) != list(self.experiment.cells.var_names):
-            return None, (
-                f"the encoder knows {len(facts['genes'])} genes, not these {self.experiment.cells.n_vars} in "
-                "this order; run the chapter 'pretraining' again"
-            )
-        return facts["weights_sha256"], ""
+        genes = self.experiment.cells.var_names
+        return usable_checkpoint(folder, genes, simulated=self.workspace.simulated)
 
     @cached_property
     def models(self) -> dict:

@@ -29,11 +29,12 @@ tokens gene2vec model checkpoints parallel masked corpus_report progress reports
 embeddings hidden plain_features features representations
 splits costs
 logistic perceptron estimators ensemble convolution fine_tuning cnn heads
-scores measures paired variance configurations result_tables experiment fitting probes nulls planted repeats evaluation
+scores maps measures paired variance configurations result_tables experiment fitting probes nulls planted repeats
+evaluation
 thresholds differences worlds audit rigor score_tables real_numbers
 contrasts statements claims
 figure_style figure_rows comparisons
-figures_bars figures_data figures_methods figures_pretraining figures_scaling figures_units
+figures_bars figures_data figures_methods figures_maps figures_pretraining figures_scaling figures_units
 figures_claims figures_rigor figures_worlds figures
 attachments tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
