@@ -91,12 +91,13 @@ def map_figure(cells: CellMap, *, simulated: bool = False) -> PageFigure:
     """
     points, purity = cells.points, cells.purity
     require_columns(points, ("dataset", *COLOURINGS), "map_figure")
-    bottom = 0.35 + len(REPRESENTATIONS) * (HEIGHT + 0.32)
+    bottom = 0.62 + len(REPRESENTATIONS) * (HEIGHT + 0.32)
     figure = PageFigure(PAGE_WIDTH, bottom + 0.3 + 0.17 * _legend_rows(points))
+    figure.note(0.32, 0.2, " + ".join(points["dataset"].unique()), va="bottom", fontsize=9.5)
     for i, representation in enumerate(REPRESENTATIONS):
         for j, colouring in enumerate(COLOURINGS):
             left = 0.32 + j * (WIDTH + 0.14)
-            ax = figure.panel(left, 0.3 + i * (HEIGHT + 0.32), WIDTH, HEIGHT)
+            ax = figure.panel(left, 0.57 + i * (HEIGHT + 0.32), WIDTH, HEIGHT)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=True, color="#C8C8C8")
             if i == 0:

@@ -238,7 +238,7 @@ def _purity_across(distances: np.ndarray, labels: pd.DataFrame, seed: int) -> di
         return row | {"reason": "the condition is not known, or is no property of whole libraries"}
     others = other_assignments(owner["first"].tolist(), seed=seed)
     if not others:
-        return row | {"reason": "too few libraries: condition and library cannot be told apart"}
+        return row | {"reason": "too few libraries"}
     library = part["library"].map({name: i for i, name in enumerate(owner.index)}).to_numpy()
     elsewhere = np.where(library[:, None] == library, np.inf, distances[np.ix_(known, known)])
     codes = owner["first"].astype("category").cat.codes.to_numpy()

@@ -102,7 +102,7 @@ def difference_table(profile: Profile) -> pd.DataFrame:
         "cells of one step": ("3 × 60 on each GPU", "20", str(p.batch_size)),
         "learning rate (Adam)": ("1e-4, cosine restarts", "1e-4, constant", f"{p.learning_rate:g}, constant"),
         "epochs": ("100", "up to 50, stop after 5 without gain", f"up to {p.epochs}, stop after {p.patience}"),
-        "gradient clipping": ("norm 100", dash, dash),
+        "gradient clipping": ("norm 100", dash, "none"),
         "corpus in memory": ("sparse", "dense int64, 27 to 31 GB", "one byte a token, mapped from disk"),
     }  # fmt: skip
     columns = ["scBERT's code", "released code", f"here (profile {profile.name})"]
