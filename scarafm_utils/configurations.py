@@ -159,7 +159,7 @@ def plan_extra(
     Returns
     -------
     Raw values with LR, then for every further unit the representations that `extra` names, with LR (the
-    CNN with its own head).
+    CNN with its own head, and raw values with the MLP too, beside which the CNN stands).
     """
     seeds = dict.fromkeys([*request.seeds, *extra.seeds])
     chosen = units if extra.hold_out_all else units[:1]
@@ -170,7 +170,8 @@ def plan_extra(
         rows += [(u, "matched", p, s) for u, s in pairs for p in ("random", "replicate")]
     switches = [name for name in _switches(extra.fidelity) if name != request.fidelity]
     rows += [(units[0], name, protocol, s) for name in switches for s in seeds]
-    models = [(r, "CNN" if r.endswith("CNN") else "LR") for r in extra.representations]
+    heads = {"raw": ("LR", "MLP"), "CNN": ("CNN",)}
+    models = [(r, h) for r in extra.representations for h in heads.get(r.rpartition(":")[2], ("LR",))]
     further = [(u, request.fidelity, protocol, s) for u in chosen[1:] for s in request.seeds]
     plan = [("raw", "LR", row) for row in rows] + [(*model, row) for model in models for row in further]
     return [

@@ -90,10 +90,12 @@ def test_what_no_task_holds_out_is_held_out_aside_with_the_seeds_of_the_grid():
 
 
 def test_further_units_have_the_representations_that_the_profile_names():
-    extra = OWN.extra.model_copy(update={"representations": ["WM", "CNN"], "seeds": []})
+    extra = OWN.extra.model_copy(update={"representations": ["raw", "WM", "CNN"], "seeds": []})
     units = [("rep1",), ("rep2",), ("rep3",)]
     grid = plan_extra(make_request(OWN), extra, protocol="replicate", units=units)
     added = [(c.representation, c.head, c.held_out) for c in grid if c.representation != "raw"]
+    beside_the_cnn = [c.held_out for c in grid if c.representation == "raw" and c.head == "MLP"]
+    assert beside_the_cnn == units[1:]
     assert added == [("WM", "LR", units[1]), ("WM", "LR", units[2]), ("CNN", "CNN", units[1]), ("CNN", "CNN", units[2])]
 
 
