@@ -12,7 +12,9 @@ import yaml
 from .chapters import CHAPTERS, page_runs
 from .data_page import write_data_tables
 from .errors import InputError
+from .explorer import write_explorer
 from .files import atomic_path, write_text
+from .run_picker import write_pickers
 from .tidy import page_notice
 from .workspace import PROJECT, Workspace
 
@@ -111,6 +113,8 @@ def build_site(workspace: Workspace) -> Path:
     Path of the first page.
     """
     fill_executed(workspace)
+    write_pickers(workspace, EXECUTED)
+    write_explorer(workspace, EXECUTED)
     write_data_tables(workspace, EXECUTED / "data")
     write_generated_figures()
     fresh = PROJECT / "_build" / "next"

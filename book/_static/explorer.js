@@ -1,0 +1,180 @@
+// The explorer: filters the results that the page carries and draws them with Vega.
+// State lives in the address after "#": only choices that differ from the page's own are kept.
+"use strict";
+
+(() => {
+  const byId = (name) => document.getElementById(`explorer-${name}`);
+  const form = byId("controls");
+  if (!form) return;
+
+  const MOST_ROWS = 100; // of the table
+  const MOST_INTERVALS = 150; // more of them hide the dots
+  const data = JSON.parse(byId("data").textContent);
+  const selects = [...form.querySelectorAll("select")];
+  const results = data.rows.map((row) =>
+    Object.fromEntries(
+      data.columns.map((name, i) => [name, name in data.levels ? data.levels[name][row[i]] : row[i]]),
+    ),
+  );
+
+  // --- state -------------------------------------------------------------------------------
+  const usual = (select) => (select.querySelector("option[selected]") ?? select.options[0]).value;
+  const state = () => Object.fromEntries(selects.map((select) => [select.name, select.value]));
+
+  function readAddress() {
+    const asked = new URLSearchParams(window.location.hash.slice(1));
+    const unknown = [];
+    for (const select of selects) {
+      const value = asked.get(select.name) ?? usual(select);
+      const there = [...select.options].some((option) => option.value === value);
+      select.value = there ? value : usual(select);
+      if (!there) unknown.push(`${select.name} “${value}”`);
+    }
+    return unknown;
+  }
+
+  function writeAddress() {
+    const kept = selects.filter((select) => select.value !== usual(select)).map((s) => [s.name, s.value]);
+    const hash = new URLSearchParams(kept).toString().replaceAll("%3A", ":");
+    window.history.replaceState(null, "", hash ? `#${hash}` : window.location.href.split("#")[0]);
+  }
+
+  // --- words -------------------------------------------------------------------------------
+  const METRIC = new Set(Object.keys(data.metrics));
+  const decimals = (name) => (METRIC.has(name) || name === "fit_seconds" ? 3 : 0);
+  const number = (value, name) => (value === null ? "–" : value.toFixed(decimals(name)));
+
+  const interval = (row) => `${number(row.auroc_low, "auroc")} to ${number(row.auroc_high, "auroc")}`;
+  const cost = (row) =>
+    row.fit_seconds === null ? "unknown" : `${number(row.fit_seconds, "fit_seconds")} s, ${number(row.peak_memory_mb)} MB`;
+
+  function cell(row, name) {
+    if (name === "auroc" && row.reason) return `missing: ${row.reason}`;
+    if (name === "auroc" && row.auroc_low !== null) return `${number(row.auroc, name)} (${interval(row)})`;
+    return name in data.levels ? row[name] : number(row[name], name);
+  }
+
+  // --- table, missing results, one chosen result -----------------------------------------------
+  function element(tag, text, attributes = {}) {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
+  const linked = (row) => (row.page ? element("a", row.task, { href: row.page }) : element("span", row.task));
+
+  function fillTable(shown) {
+    const table = byId("table");
+    const first = shown.slice(0, MOST_ROWS);
+    const all = first.length === shown.length;
+    table.caption.textContent = all ? `${shown.length} results` : `The first ${first.length} of ${shown.length} results`;
+    table.tBodies[0].replaceChildren(
+      ...first.map((row) => {
+        const line = document.createElement("tr");
+        const head = element("th", "", { scope: "row" });
+        head.append(linked(row));
+        const rest = Object.keys(data.table).slice(1);
+        line.append(head, ...rest.map((name) => element("td", cell(row, name))));
+        return line;
+      }),
+    );
+  }
+
+  function listMissing(missing) {
+    const items = [...new Set(missing.map((row) => row.reason))].map((reason) => {
+      const rows = missing.filter((row) => row.reason === reason);
+      const tasks = [...new Set(rows.map((row) => row.task))].join(", ");
+      return element("li", `${reason} (${rows.length}: ${tasks})`);
+    });
+    byId("missing").hidden = missing.length === 0;
+    byId("missing-count").textContent = missing.length;
+    byId("missing").querySelector("ul").replaceChildren(...items);
+  }
+
+  function choose(row) {
+    const held = row.held_out ? `, held out ${row.held_out}` : "";
+    const what = `${row.representation}, ${row.head}, n_train ${row.n_train}, seed ${row.seed}${held}`;
+    const numbers = `${row.metric} ${row.shown}, 95 % interval of AUROC ${row.interval}`;
+    const rest = `: ${what}: ${numbers}, ${row.n_test} test cells, ${row.cost}. `;
+    const link = row.page ? element("a", "Open the page of this run", { href: row.page }) : "";
+    byId("chosen").replaceChildren(element("strong", row.task), rest, link);
+  }
+
+  // --- chart -----------------------------------------------------------------------------------
+  let view = null;
+  let latest = 0;
+
+  /** Dots of one row are spread over its height in a fixed order, so that none hides another for good. */
+  const jitter = (i) => ((i * 0.618034) % 1) * 0.8 + 0.1;
+
+  function points(shown, { metric, rows, colour }) {
+    const drawn = metric === "auroc" && shown.length <= MOST_INTERVALS;
+    return shown.map((row, i) => ({
+      ...row, jitter: jitter(i), row: row[rows], colour: row[colour], metric: data.metrics[metric], value: row[metric],
+      low: drawn ? row.auroc_low : null, high: drawn ? row.auroc_high : null, shown: number(row[metric], metric), cost: cost(row),
+      interval: row.auroc_low === null ? "none" : `${interval(row)}, over test ${row.interval_unit}s`,
+    }));
+  }
+
+  function specification(shown, choice, words) {
+    const { metric, rows, colour } = choice;
+    const present = new Set(shown.map((row) => row[rows]));
+    const values = {
+      "{metric}": data.metrics[metric], "{rows}": data.fields[rows], "{colour}": data.fields[colour],
+      "{row levels}": data.levels[rows].filter((level) => present.has(level)),
+      "{colour levels}": data.levels[colour], "{description}": words,
+    };
+    const fill = (key, value) =>
+      Array.isArray(value) ? value.flat() : Object.hasOwn(values, value) ? values[value] : value;
+    const spec = JSON.parse(byId("spec").textContent, fill);
+    const chance = metric in data.chance ? [{ at: data.chance[metric] }] : [];
+    return { ...spec, datasets: { results: points(shown, choice), chance } };
+  }
+
+  async function draw(shown, choice, words) {
+    const box = byId("chart");
+    const turn = (latest += 1);
+    box.hidden = shown.length === 0;
+    if (box.hidden) return;
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1 };
+    const made = await window.vegaEmbed(box, specification(shown, choice, words), options);
+    if (turn !== latest) return made.finalize();
+    view?.finalize();
+    view = made;
+    made.view.addEventListener("click", (event, item) => item?.datum?.task && choose(item.datum));
+  }
+
+  // --- all together ------------------------------------------------------------------------------
+  function matches(row, choice) {
+    const ofData = !choice.dataset || [row.train_dataset, row.test_dataset].includes(choice.dataset);
+    return ofData && Object.entries(choice).every(([n, v]) => !v || !(n in data.levels) || row[n] === v);
+  }
+
+  function render(unknown = []) {
+    const choice = state();
+    const chosen = results.filter((row) => matches(row, choice));
+    const shown = chosen.filter((row) => row[choice.metric] !== null);
+    const missing = chosen.filter((row) => row.reason);
+    const undefinedHere = chosen.length - shown.length - missing.length;
+    const parts = [`Shown: ${shown.length} of ${results.length} results`, `missing: ${missing.length}`];
+    if (undefinedHere) parts.push(`without ${data.metrics[choice.metric]}: ${undefinedHere}`);
+    const strange = unknown.length ? ` This build has no ${unknown.join(" and no ")}.` : "";
+    const many = choice.metric === "auroc" && shown.length > MOST_INTERVALS;
+    const hint = many ? ` Intervals are drawn for up to ${MOST_INTERVALS}.` : "";
+    byId("status").textContent = `${parts.join("; ")}.${strange}${hint}`;
+    byId("chosen").replaceChildren();
+    fillTable([...shown, ...chosen.filter((row) => row[choice.metric] === null)]);
+    listMissing(missing);
+    const words = `${data.metrics[choice.metric]} by ${data.fields[choice.rows]}. ${parts[0]}, one dot each. ${data.mark}`;
+    draw(shown, choice, words).catch((error) => {
+      byId("status").textContent += ` The chart could not be drawn (${error.message}); the table has every number.`;
+    });
+  }
+
+  form.hidden = false;
+  form.addEventListener("change", () => (writeAddress(), render()));
+  form.addEventListener("reset", () => setTimeout(() => (writeAddress(), render())));
+  window.addEventListener("hashchange", () => render(readAddress()));
+  render(readAddress());
+})();
