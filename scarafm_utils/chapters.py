@@ -22,7 +22,7 @@ from .files import atomic_path, hash_of
 from .names import FEATURES, HEADS
 from .profiles import TissueGrid, parse_task
 from .reports import relayed, running_path
-from .run_facts import cost_and_place, failure_kept, failure_path, now
+from .run_facts import cost_and_place, data_checksums, failure_kept, failure_path, now
 from .tidy import check_executed, tidy
 from .workspace import PROJECT, Workspace, open_workspace
 
@@ -239,6 +239,8 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
         executed = _execute(notebook, params, name=f"{chapter} {slug}")
         check_executed(executed, name=f"{chapter} {slug}")
     facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}
+    unit = params.get(spec.unit, parameters(chapter)[spec.unit].default) if spec.unit else "all"
+    facts["data"] = data_checksums(workspace, spec.tissue, unit)
     _store(tidy(executed, facts=facts, workspace=workspace), out)
     return out
 

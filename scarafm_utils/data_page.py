@@ -15,7 +15,7 @@ from .files import write_text
 from .hub import REPOSITORY
 from .inventory import State, expected_files, inspect
 from .manifest import ROLES, TISSUES, Dataset, SourceSpec, select
-from .workspace import Workspace
+from .workspace import Workspace, processed_facts
 
 UNKNOWN = '<span class="unknown">unknown</span>'
 #: What the states of `inventory` are called on a page.
@@ -84,18 +84,6 @@ def build_state(workspace: Workspace, dataset: Dataset) -> str:
         return f"read and verified, {cells}"
     short = f"sha256 {facts['sha256'][:12]}…" if facts["sha256"] else "no checksum"
     return f"read, {cells}; {short}, " + ("not the file recorded" if len(known) == 1 else "nothing to compare it with")
-
-
-def processed_facts(path: Path) -> dict | None:
-    """Source, checksum of the source file, and number of cells of a processed file; None where there is none."""
-    import h5py
-
-    if not path.exists():
-        return None
-    with h5py.File(path) as file:
-        found = file["uns/provenance"]
-        text = {key: found[key].asstr()[()] if key in found else "" for key in ("source", "sha256")}
-        return {**text, "cells": int(file["X"].attrs["shape"][0])}
 
 
 def _facts(workspace: Workspace, d: Dataset) -> dict[str, str]:

@@ -40,6 +40,9 @@ PROTOCOL_MARKERS = {"random": "o", "replicate": "s", "cross": "^"}
 CONSERVING = ("ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
 SUMMARISED = ("WM", "CLS")
 
+#: Media type of what a figure leaves in a notebook beside its picture.
+FIGURE_TYPE = "application/vnd.scarafm.figure+json"
+
 #: Width in inches of a figure that fills the text column of a page.
 PAGE_WIDTH = 8.6
 GREY = "#5A5A5A"
@@ -64,7 +67,14 @@ STYLE = {
 
 
 class PageFigure(Figure):
-    """A Figure that measures in inches, draws in the book's style and shows itself in a notebook."""
+    """A Figure that measures in inches, draws in the book's style and shows itself in a notebook.
+
+    `data` is the table behind it and `made_by` the function that drew it; both, and the figure as SVG,
+    go into a notebook's output under `FIGURE_TYPE`, from which the site makes the files to download.
+    """
+
+    data = None
+    made_by = ""
 
     def __init__(self, width: float = PAGE_WIDTH, height: float = 3.0, **settings):
         with matplotlib.rc_context(STYLE):
@@ -95,15 +105,34 @@ class PageFigure(Figure):
     def _repr_png_(self) -> bytes:
         return figure_bytes(self, "png")
 
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        svg = figure_bytes(self, "svg").decode()
+        return {FIGURE_TYPE: {"function": self.made_by, "svg": svg, "csv": table_text(self.data)}}
+
+
+def table_text(table) -> str:
+    """A table as CSV, values in their shortest exact form; an index that only counts rows is left out."""
+    if table is None:
+        return ""
+    counts = table.index.names == [None] and table.index.inferred_type == "integer"
+    return table.to_csv(index=not counts, lineterminator="\n")
+
 
 def styled(function):
-    """Run a figure function inside the book's style."""
+    """Run a figure function inside the book's style, and keep what drew the figure and from which table.
+
+    That table is the first one given, unless the function has set `data` to what it draws of it.
+    """
     import functools
 
     @functools.wraps(function)
     def inside(*args, **kwargs):
         with matplotlib.rc_context(STYLE):
-            return function(*args, **kwargs)
+            figure = function(*args, **kwargs)
+        figure.made_by = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        if figure.data is None:
+            figure.data = next((v for v in (*args, *kwargs.values()) if hasattr(v, "to_csv")), None)
+        return figure
 
     return inside
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isinf
 from typing import TYPE_CHECKING
 
+from .claims import units_table
 from .comparisons import unit_differences
 from .figure_style import (
     COLOURS,
@@ -45,10 +46,13 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
     """
     says = STATEMENTS[claim.name]
     if not claim.units:
-        return empty_figure(claim.verdict, simulated=simulated)
+        figure = empty_figure(claim.verdict, simulated=simulated)
+        figure.data = units_table([claim])
+        return figure
     datasets = list(dict.fromkeys(unit.dataset for unit in claim.units))
     height = 0.3 * (len(datasets) + 1) + 0.1
     figure = PageFigure(CLAIM_WIDTH, height + 1.05)
+    figure.data = units_table([claim])
     ax = figure.panel(1.75, 0.42, CLAIM_WIDTH - 1.95, height)
     _draw_claimed(ax, says, [unit.value for unit in claim.units])
     for y, dataset in enumerate(datasets):
@@ -113,6 +117,7 @@ def comparison_figure(pairs: pd.DataFrame, *, simulated: bool = False) -> PageFi
     order = [name for name in COLOURS if name in set(units["representation"])]
     height = 0.34 * len(order) + 0.1
     figure = PageFigure(PAGE_WIDTH, height + 1.3)
+    figure.data = units
     span = units["difference"].abs().max() * 0.06
     limits = (min(0, units["difference"].min()) - span, max(0, units["difference"].max()) + span)
     width = (PAGE_WIDTH - 1.25) / len(PROTOCOLS)

@@ -71,7 +71,8 @@ def _draw_points(ax, points: pd.DataFrame, representation: str, colouring: str) 
     shuffled = points.iloc[np.random.default_rng(0).permutation(len(points))]
     colours = shuffled[colouring].map(_colours(points, colouring)).fillna(OTHERS)
     place = shuffled[f"{representation}_1"], shuffled[f"{representation}_2"]
-    ax.scatter(*place, c=colours, s=5, linewidths=0, gid=f"cells|{representation}|{colouring}")
+    style = {"s": 5, "linewidths": 0, "rasterized": True}  # as shapes, the SVG would hold megabytes
+    ax.scatter(*place, c=colours, gid=f"cells|{representation}|{colouring}", **style)
 
 
 def _number(purity: pd.DataFrame, representation: str, colouring: str) -> str:
@@ -93,6 +94,7 @@ def map_figure(cells: CellMap, *, simulated: bool = False) -> PageFigure:
     require_columns(points, ("dataset", *COLOURINGS), "map_figure")
     bottom = 0.62 + len(REPRESENTATIONS) * (HEIGHT + 0.32)
     figure = PageFigure(PAGE_WIDTH, bottom + 0.3 + 0.17 * _legend_rows(points))
+    figure.data = points
     figure.note(0.32, 0.2, " + ".join(points["dataset"].unique()), va="bottom", fontsize=9.5)
     for i, representation in enumerate(REPRESENTATIONS):
         for j, colouring in enumerate(COLOURINGS):

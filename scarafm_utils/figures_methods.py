@@ -226,7 +226,10 @@ def architecture_figure(config: dict) -> PageFigure:
         (vocabulary size) and `nb_features` (without it the model's own default is shown).  The paper
         draws no such figure; scBERT's shape is described in its text.
     """
+    import pandas as pd
+
     figure, ax = _canvas(PAGE_WIDTH, 3.1)
+    figure.data = pd.DataFrame(list(config.items()), columns=["setting", "value"])
     _draw_inputs(ax, config)
     _draw_block_stack(ax, config)
     _draw_outputs(ax, config)

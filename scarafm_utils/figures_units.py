@@ -140,6 +140,7 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     n_lines, n_groups = len(rows[["group", "line"]].drop_duplicates()), rows["group"].nunique()
     height = 0.27 * (n_lines + 1.3 * n_groups)
     figure = PageFigure(PAGE_WIDTH, height + 1.2)
+    figure.data = rows
     ax = figure.panel(2.2, 0.45, PAGE_WIDTH - 2.4, height)
     _draw_groups(ax, rows)
     chance_and_ceiling(ax, vertical=True)
@@ -191,6 +192,7 @@ def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     kinds = list(dict.fromkeys(table["contrast"]))
     height = 0.85 * len(kinds) + 0.1
     figure = PageFigure(PAGE_WIDTH, height + 1.15)
+    figure.data = table
     ax = figure.panel(2.2, 0.4, PAGE_WIDTH - 2.4, height)
     for i, kind in enumerate(kinds):
         _draw_nulls(ax, table[table["contrast"] == kind], i)

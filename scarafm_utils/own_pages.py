@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from .files import atomic_path, write_text
+from .provenance import write_page
 from .runs import Run, read_run
-from .site import render
+from .site import copy_files, render
 from .tidy import escape_markup, own_parameters, page_notice, run_title
 from .workspace import PROJECT, Workspace
 
@@ -50,9 +51,19 @@ def render_pages(workspace: Workspace, paths: list[Path]) -> list[Path]:
     kept = [keep_page(workspace, path) for path in paths]
     folder = workspace.folder / "custom"
     pages = sorted(folder.glob("*/*.ipynb"), key=lambda p: (-p.stat().st_mtime_ns, p.name))
-    write_text(folder / "index.md", _index(workspace, [read_run(page) for page in pages]))
-    html = render(_config(workspace, folder), _toc(folder, pages), folder, strict=False)
-    return [html / path.relative_to(PROJECT).with_suffix(".html") for path in kept]
+    written = {path: _page(path, folder) for path in pages}
+    write_text(folder / "pages" / "index.md", _index(workspace, [read_run(path) for path in pages]))
+    html = render(_config(workspace, folder), _toc(folder / "pages", list(written.values())), folder, strict=False)
+    copy_files(folder / "pages" / "files", html)
+    return [html / written[path].relative_to(PROJECT).with_suffix(".html") for path in kept]
+
+
+def _page(path: Path, folder: Path) -> Path:
+    """The page of a run, with details and downloads; written only where the run is newer."""
+    page = folder / "pages" / path.relative_to(folder)
+    if not page.exists() or page.stat().st_mtime_ns < path.stat().st_mtime_ns:
+        write_page(path, page, project=PROJECT, files=folder / "pages" / "files")
+    return page
 
 
 def _index(workspace: Workspace, runs: list[Run]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from .errors import ChapterError, InputError
 from .files import write_json
-from .workspace import Workspace
+from .tasks import parse_task
+from .workspace import PROJECT, Workspace, processed_facts
 
 
 def failure_path(workspace: Workspace, chapter: str, name: str) -> Path:
@@ -40,12 +41,54 @@ def now() -> str:
 
 
 def cost_and_place() -> dict[str, Any]:
-    """Peak memory of the kernels that have ended (MB), the kind of machine, and the versions."""
+    """Peak memory of the kernels that have ended (MB), the kind of machine, the versions and the code."""
     from .scores import versions
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes here
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e6
-    return {"peak_mb": round(peak), "device": device_name(), "versions": versions()}
+    return {"peak_mb": round(peak), "device": device_name(), "versions": versions(), "code": code_version()}
+
+
+def code_version() -> dict[str, str]:
+    """The version of the package, a digest of all its modules, and the commit where nothing differs from it."""
+    from . import __version__
+    from .files import code_digest
+
+    modules = [path.stem for path in Path(__file__).parent.glob("*.py")]
+    known = {"version": __version__, "digest": code_digest(*modules)}
+    if not shutil.which("git") or not (PROJECT / ".git").exists():
+        return known
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, capture_output=True, text=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
+    clean = changed.returncode == commit.returncode == 0 and not changed.stdout.strip()
+    return known | ({"commit": commit.stdout.strip()} if clean else {})
+
+
+def data_checksums(workspace: Workspace, tissue: str | None, unit: str) -> dict[str, str]:
+    """SHA-256 of the cells behind a run, by data set: of the source file, or of the processed cells without one.
+
+    The data sets are those of the task or the tissue that `unit` names; where it is ``all``, every downstream
+    one of the profile (of `tissue`, if a chapter is bound to one).  What is not processed is left out.
+    """
+    from .files import sha256_file
+
+    found = {}
+    for folder, name in _datasets_of(workspace, tissue, unit):
+        path = workspace.processed_path(folder, name)
+        facts = processed_facts(path)
+        if facts is not None:
+            found[name] = facts["sha256"] or sha256_file(path)
+    return found
+
+
+def _datasets_of(workspace: Workspace, tissue: str | None, unit: str) -> list[tuple[str, str]]:
+    """(tissue, data set) of a run."""
+    if tissue and ":" in unit:
+        return [(tissue, name) for name in parse_task(unit).datasets]
+    if unit in workspace.profile.tissues:
+        return [(unit, d.id) for d in workspace.datasets(unit)]
+    tissues = [t for t in workspace.profile.tissues if tissue in (None, t)]
+    return [(t, d.id) for t in tissues for d in workspace.datasets(t, role="downstream")]
 
 
 def device_name() -> str:

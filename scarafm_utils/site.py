@@ -14,7 +14,9 @@ from .data_page import write_data_tables
 from .errors import InputError
 from .explorer import write_explorer
 from .files import atomic_path, write_text
+from .provenance import drawing_details, write_page
 from .run_picker import write_pickers
+from .site_pages import write_pages
 from .tidy import page_notice
 from .workspace import PROJECT, Workspace
 
@@ -52,8 +54,7 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     for page, text in pages.items():
         write_text(page, text)
     for page, source in sources.items():
-        with atomic_path(page) as temporary:
-            shutil.copyfile(source, temporary)
+        write_page(source, page, project=EXECUTED.parents[1], files=EXECUTED / "files")
     return [*pages, *sources]
 
 
@@ -93,7 +94,7 @@ def write_toc(workspace: Workspace) -> Path:
 
 
 def write_generated_figures() -> None:
-    """Draw the figures of prose pages, which are not executed."""
+    """Draw the figures of prose pages, which are not executed, and say how they were made."""
     from .figures import figure_bytes, protocol_schematic
 
     folder = PROJECT / "book" / "_static" / "generated"
@@ -101,6 +102,8 @@ def write_generated_figures() -> None:
     for ending in ("svg", "png"):
         with atomic_path(folder / f"figure1_protocols.{ending}") as temporary:
             temporary.write_bytes(figure_bytes(figure, ending))
+    text = drawing_details(figure.made_by, "../_static/generated/figure1_protocols")
+    write_text(EXECUTED / "pages" / "figure1.md", text)
 
 
 def build_site(workspace: Workspace) -> Path:
@@ -120,11 +123,19 @@ def build_site(workspace: Workspace) -> Path:
     fresh = PROJECT / "_build" / "next"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
+    write_pages(workspace, EXECUTED / "pages")
     html = render(write_config(workspace), write_toc(workspace), fresh, strict=True)
+    copy_files(EXECUTED / "files", html)
     shutil.rmtree(HTML, ignore_errors=True)
     html.rename(HTML)
     shutil.rmtree(fresh)
     return HTML / "index.html"
+
+
+def copy_files(folder: Path, html: Path) -> None:
+    """Put the files of figures where the pages' links look for them."""
+    if folder.exists():
+        shutil.copytree(folder, html / folder.relative_to(PROJECT), dirs_exist_ok=True)
 
 
 def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:

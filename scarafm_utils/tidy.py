@@ -116,6 +116,7 @@ def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
     if figure and index:
         figure["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()
     elif figure:
+        cell.metadata["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()
         del cell.metadata["mystnb"]["figure"]
     cell.outputs = [_scrub(output) for output in cell.outputs if not _is_noise(output)]
 

@@ -104,6 +104,18 @@ def open_workspace(profile: str | Path, *, threads: int | None = None) -> Worksp
     return Workspace(loaded, manifest, PROJECT / "artifacts" / loaded.name)
 
 
+def processed_facts(path: Path) -> dict | None:
+    """Source, checksum of the source file, and number of cells of a processed file; None where there is none."""
+    import h5py
+
+    if not path.exists():
+        return None
+    with h5py.File(path) as file:
+        found = file["uns/provenance"]
+        text = {key: found[key].asstr()[()] if key in found else "" for key in ("source", "sha256")}
+        return {**text, "cells": int(file["X"].attrs["shape"][0])}
+
+
 def use_threads(threads: int) -> None:
     """Set the threads of torch and of the BLAS and OpenMP pools already loaded."""
     import threadpoolctl

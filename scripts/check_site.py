@@ -60,6 +60,21 @@ def unmarked(page: Path) -> bool:
     return SIMULATED not in BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").get_text()
 
 
+def figure_faults(page: Path) -> list[str]:
+    """Pictures without alternative text; files of figures that are absent or empty; figures without files."""
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    article = soup.find("article") or soup
+    silent = [i.get("src") for i in article.find_all("img") if not i.get("alt", "").strip()]
+    faults = [f"{address} has no alternative text" for address in silent]
+    files = [a.get("href") for box in article.select(".figure-files") for a in box.find_all("a")]
+    found = {address: (page.parent / address).resolve() for address in files}
+    faults += [f"{a} is absent or empty" for a, f in found.items() if not f.is_file() or not f.stat().st_size]
+    pictures, boxes = article.select(".cell_output img"), article.select(".figure-files")
+    if len(pictures) > len(boxes):
+        faults.append(f"{len(pictures)} figures, but files of {len(boxes)}")
+    return faults
+
+
 def main() -> int:
     html = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "_build" / "html"
     executed = PROJECT / "book" / "executed"
@@ -68,6 +83,7 @@ def main() -> int:
     faults = [] if pages else [f"{html}: no page"]
     faults += [] if books else ["book/executed: no executed notebook"]
     faults += [f"{p.relative_to(html)}: loads {a}" for p in pages for a in external_loads(p)]
+    faults += [f"{p.relative_to(html)}: {f}" for p in pages for f in figure_faults(p)]
     faults += [f"{s.relative_to(html)}: loads {a}" for s in sorted(html.rglob("*.css")) for a in style_loads(s)]
     faults += [f"{b.relative_to(executed)}: {f}" for b in books for f in broken_cells(b)]
     if is_simulated(executed):

@@ -83,6 +83,20 @@ def test_the_checker_finds_what_a_page_loads_from_elsewhere(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_checker_finds_figures_without_text_or_files(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n")
+    (tmp_path / "b.csv").write_text("")
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<article><div class="cell_output"><img src="1.png" alt="Bars"><img src="2.png" alt=" "></div>'
+        '<p class="figure-files"><a href="a.csv">x</a><a href="b.csv">y</a><a href="c.csv">z</a></p></article>'
+    )
+    assert load_checker().figure_faults(page) == [
+        "2.png has no alternative text", "b.csv is absent or empty", "c.csv is absent or empty",
+        "2 figures, but files of 1",
+    ]  # fmt: skip
+
+
 def test_the_checker_finds_failed_and_unexecuted_cells(tmp_path):
     failed = nbformat.v4.new_code_cell("1/0", execution_count=1)
     failed.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="", traceback=[])]

@@ -1,0 +1,194 @@
+"""Under each figure: how it was made, and its files; one helper for every page of the book.
+
+An executed notebook keeps each figure's SVG and table inside the figure's output (`figure_style`).
+Here they become files beside the page, and a cell below the figure says where it comes from.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .chapters import get_chapter, read_notebook
+from .figure_style import FIGURE_TYPE
+from .files import atomic_path
+from .run_facts import code_version
+from .tidy import escape_markup
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+_FIGURE = """{caption}<p class="figure-files">Download: {links}</p>
+
+:::{{dropdown}} How this figure was made
+:class-container: figure-facts
+
+{facts}
+:::"""
+
+_PAGE = """:::{dropdown} How this page was made
+:class-container: figure-facts
+
+%s
+:::"""
+
+
+def write_page(source: Path, page: Path, *, project: Path, files: Path) -> list[Path]:
+    """Copy an executed notebook to a page of the book, with details and downloads under each figure.
+
+    Parameters
+    ----------
+    source, page
+        The executed notebook, and where its page goes.
+    project
+        The root of the book's sources; links start there.
+    files
+        Folder for the figures' files: CSV, SVG and PNG.
+
+    Returns
+    -------
+    The files written beside the page.
+    """
+    import nbformat
+
+    notebook = nbformat.read(source, as_version=4)
+    facts = dict(notebook.metadata.get("scarafm", {}))
+    here = page.relative_to(project)
+    written, cells = [], []
+    for cell in notebook.cells:
+        cells.append(cell)
+        for figure in _take_figures(cell):
+            stem = f"{facts['chapter']}-{facts['run']}-{len(written) + 1}"
+            paths = _write_files(figure, files / stem)
+            cells.append(_figure_cell(cell, figure, paths, facts, here, project))
+            written.append(paths)
+    if facts:
+        cells.append(nbformat.v4.new_markdown_cell(_PAGE % _listed({**run_lines(facts), **_notebook_line(here)})))
+    notebook.cells = cells
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    with atomic_path(page) as temporary:
+        nbformat.write(notebook, temporary)
+    return [path for paths in written for path in paths.values()]
+
+
+def _take_figures(cell: NotebookNode) -> list[dict[str, str]]:
+    """Remove what figures left in the outputs of a cell, and return it with their pictures."""
+    data = [output.data for output in cell.get("outputs", []) if FIGURE_TYPE in output.get("data", {})]
+    return [dict(d.pop(FIGURE_TYPE)) | {"png": d["image/png"]} for d in data]
+
+
+def _write_files(figure: dict[str, str], stem: Path) -> dict[str, Path]:
+    """Write what there is of CSV, SVG and PNG; the name says which function drew it."""
+    name = f"{stem.name}-{figure['function'].rpartition('.')[2]}"
+    contents = {
+        "CSV": figure["csv"].encode(),
+        "SVG": figure["svg"].encode(),
+        "PNG": base64.b64decode(figure["png"]),
+    }
+    paths = {kind: stem.with_name(f"{name}.{kind.lower()}") for kind, content in contents.items() if content}
+    for kind, path in paths.items():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(contents[kind])
+    return paths
+
+
+def _figure_cell(
+    cell: NotebookNode, figure: dict, paths: dict[str, Path], facts: dict[str, Any], here: Path, project: Path
+) -> NotebookNode:
+    import nbformat
+
+    caption = cell.metadata.get("caption", "")
+    up = "../" * (len(here.parts) - 1)
+    links = [_link(f"{up}{path.relative_to(project).as_posix()}", kind, path) for kind, path in paths.items()]
+    links.append(f'<a href="{notebook_address(here)}" download>executed notebook</a>')
+    lines = {
+        "Cells": _cells(cell, facts),
+        **_source_lines(cell.source, figure["function"], facts["chapter"]),
+        **run_lines(facts),
+    }
+    if "CSV" in paths:
+        digest = hashlib.sha256(paths["CSV"].read_bytes()).hexdigest()
+        lines["The table behind it"] = f"{figure['csv'].count(chr(10)) - 1:,} rows, SHA-256 `{digest}`"
+    shown = {"caption": f"{caption}\n\n" if caption else "", "links": ", ".join(links), "facts": _listed(lines)}
+    return nbformat.v4.new_markdown_cell(_FIGURE.format(**shown))
+
+
+def drawing_details(function: str, address: str) -> str:
+    """Details of a drawing that the build makes without a notebook: no cells, no run, SVG and PNG to download."""
+    links = [f'<a href="{address}.{kind.lower()}" download>figure ({kind})</a>' for kind in ("SVG", "PNG")]
+    lines = {"Cells": "none, a drawing", "Drawn by": f"`{function}`, without a notebook"}
+    lines |= run_lines({"code": code_version()})
+    return _FIGURE.format(caption="", links=", ".join(links), facts=_listed(lines)) + "\n"
+
+
+def _link(address: str, kind: str, path: Path) -> str:
+    what = {"CSV": "table (CSV", "SVG": "figure (SVG", "PNG": "figure (PNG"}[kind]
+    return f'<a href="{address}" download>{what}, {-(-path.stat().st_size // 1000):,} kB)</a>'
+
+
+def notebook_address(page: Path) -> str:
+    """Where the site keeps the notebook of a page, relative to that page.
+
+    >>> notebook_address(Path("book/executed/claims/index.ipynb"))
+    '../../../_sources/book/executed/claims/index.ipynb'
+    """
+    return "../" * (len(page.parts) - 1) + f"_sources/{page.as_posix()}"
+
+
+def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
+    if "real-cells" in cell.metadata.get("tags", []):
+        return "real cells, from numbers kept in the repository; not computed by this build"
+    return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
+
+
+def _source_lines(source: str, function: str, chapter: str) -> dict[str, str]:
+    spec = get_chapter(chapter)
+    number = _code_cells(chapter).index(source) + 1 if source in _code_cells(chapter) else None
+    where = f", code cell {number} of {len(_code_cells(chapter))}" if number else ""
+    return {"Source": f"`notebooks/{spec.notebook}`{where}", "Drawn by": f"`{function}`"}
+
+
+@lru_cache
+def _code_cells(chapter: str) -> tuple[str, ...]:
+    return tuple(c.source for c in read_notebook(get_chapter(chapter)).cells if c.cell_type == "code")
+
+
+def run_lines(facts: dict[str, Any]) -> dict[str, str]:
+    """What a run keeps about itself, for a reader; a fact that an older run lacks is left out."""
+    code, values = facts.get("code", {}), facts.get("parameters", {})
+    parameters = ", ".join(f"{k} = {_shown(v)}" for k, v in values.items())
+    cells = [f"{escape_markup(name)} `{digest[:16]}…`" for name, digest in facts.get("data", {}).items()]
+    commit = f", commit `{code['commit'][:12]}`" if "commit" in code else ""
+    lines = {
+        "Parameters": f"{parameters}; all others as the notebook and the profile say" if parameters else "",
+        "Profile": f"`{facts['profile']}`, source `{facts['source']}`" if "profile" in facts else "",
+        "Data (SHA-256)": ", ".join(cells),
+        "Code": f"scarafm_utils {code['version']}, digest `{code['digest']}`{commit}" if code else "",
+        "Run": run_cost(facts),
+        "Versions": ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items()),
+    }
+    return {name: text for name, text in lines.items() if text}
+
+
+def _shown(value: Any) -> str:
+    return escape_markup(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def run_cost(facts: dict[str, Any]) -> str:
+    """Date, seconds, memory and machine of the run of a whole notebook."""
+    parts = [facts.get("date", "")]
+    parts += [f"{facts['seconds']:,} s for the whole notebook, stored scores read"] if "seconds" in facts else []
+    parts += [f"peak memory {facts['peak_mb']:,} MB"] if facts.get("peak_mb") else []
+    return ", ".join(filter(None, [*parts, facts.get("device", "")]))
+
+
+def _notebook_line(page: Path) -> dict[str, str]:
+    return {"Executed notebook": f'<a href="{notebook_address(page)}" download>{page.name}</a>'}
+
+
+def _listed(lines: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in lines.items())

@@ -1,0 +1,204 @@
+"""Generated parts of prose pages: what the first page says, the state of every run, how to cite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .chapters import evaluation_runs, page_runs
+from .files import write_text
+from .provenance import run_lines
+from .real_numbers import origin, read_real_numbers
+from .run_facts import failure_path
+from .runs import read_run
+from .statements import STATEMENTS
+from .tidy import escape_markup, run_sizes, run_title
+from .workspace import PROJECT, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FRONT = """::::{{grid}} 1 1 2 2
+:gutter: 3
+
+:::{{grid-item-card}} What the paper claims
+:class-card: front-card
+
+{claims}
+
+These are the paper's words and findings; {{doc}}`each is tested <executed/claims/index>`.
+:::
+
+:::{{grid-item-card}} {heading}
+:class-card: front-card
+
+{build}
+:::
+::::
+"""
+
+_SIMULATED = """Profile `{profile}`, **simulated cells**: {sizes}
+**This build states no finding.**
+
+It demonstrates that the whole chain runs: counts become a vocabulary, a vocabulary becomes tokens,
+an encoder learns to guess hidden tokens, and classifiers on its embeddings are tested by three
+{{term}}`protocols <protocol>`.
+The truth is known, because the cells are made from named causes of a falling score:
+{{doc}}`one page <executed/compendium/index>` switches them on one at a time.
+It shows that the analysis does what it should, and can never show what the paper's data say.
+Real cells: {{ref}}`below <sec-real-numbers>`."""
+
+_REAL = """Profile `{profile}`, **real cells** (source `{source}`), data sets {datasets}.
+Mean AUROC over representations, heads and tasks, from scores and from hard labels:
+
+{table}
+
+Intervals, and every single result, stand in the chapters."""
+
+_KEPT = """(sec-real-numbers)=
+## Numbers from real cells
+
+AUROC of logistic regression on raw values, in a random split and with each of {n} libraries held out in turn.
+These numbers are kept in the repository and were **not computed by this build**: {origin}.
+
+{table}
+
+What they mean is told in the {{doc}}`audit <executed/audit/index>` and the chapter of
+{{doc}}`rigor <executed/rigor/index>`.
+"""
+
+
+def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
+    """Write the parts that prose pages include: ``front.md``, ``kept.md``, ``status.md``, ``citation.bib``."""
+    parts = {
+        "front.md": front_text(workspace),
+        "kept.md": kept_text(),
+        "status.md": status_text(workspace),
+        "citation.bib": bibtex(yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))),
+    }
+    return [write_text(folder / name, text) for name, text in parts.items()]
+
+
+def front_text(workspace: Workspace) -> str:
+    """The two cards of the first page: the paper's claims, quoted, and what this build is and shows.
+
+    A simulated build states no finding; results stand here only where a profile's cells are real.
+    """
+    claims = "\n".join(f"- “{s.quote}” ({s.section})" for s in STATEMENTS.values())
+    profile = workspace.profile
+    if workspace.simulated:
+        build = _SIMULATED.format(profile=profile.name, sizes=run_sizes(workspace))
+        return _FRONT.format(claims=claims, heading="What this build demonstrates", build=build)
+    names = [d.id for tissue in profile.tissues for d in workspace.datasets(tissue, role="downstream")]
+    table = found_table(workspace)
+    build = _REAL.format(profile=profile.name, source=profile.source, datasets=", ".join(names), table=table)
+    return _FRONT.format(claims=claims, heading="What this build found", build=build)
+
+
+def found_table(workspace: Workspace) -> str:
+    """Mean AUROC by label and protocol from this profile's results; a sentence where there are none."""
+    from .result_tables import read_results
+    from .tables import in_words, protocol_means
+
+    if not (workspace.tables_dir / "results.csv").exists():
+        return "No run of this profile is finished."
+    rows = []
+    for (tissue, label), results in read_results(workspace).groupby(["tissue", "label"], sort=False):
+        for protocol, row in protocol_means(results).iterrows():
+            if row["n_tasks"]:
+                values = [in_words(row["auroc"]), in_words(row["auroc_hard"]), int(row["n_tasks"])]
+                rows.append([f"{tissue}, {label.replace('_', ' ')}", protocol, *values])
+    return _markdown_table(["label", "protocol", "AUROC", "hard labels", "tasks"], rows)
+
+
+def kept_text() -> str:
+    """The numbers from real cells that are kept in the repository, with origin, date and command."""
+    table, facts = read_real_numbers()
+    shift = table[(table["panel"] == "shift") & (table["variant"] == "as it stands")]
+    rows = [_kept_row(label, part) for label, part in shift.groupby("label", sort=False)]
+    head = ["label", "random split", "held out: lowest", "median", "highest"]
+    n = shift["held_out"].nunique()
+    return _KEPT.format(n=n, origin=origin(facts), table=_markdown_table(head, rows))
+
+
+def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
+    held_out = part.loc[part["protocol"] == "replicate", "auroc"]
+    random = part.loc[part["protocol"] == "random", "auroc"].mean()
+    values = [random, held_out.min(), held_out.median(), held_out.max()]
+    return [label.replace("_", " "), *(f"{value:.3f}" for value in values)]
+
+
+def status_text(workspace: Workspace) -> str:
+    """One row for each run of the profile's grid: state, date, duration, memory, machine, versions, code."""
+    asked, runs = evaluation_runs(workspace), page_runs(workspace)
+    facts = [_facts_of(workspace, chapter, slug) for chapter, slug in runs]
+    keys = list(dict.fromkeys(_environment(f) for f in facts if _environment(f)))
+    names = {key: chr(ord("A") + i) for i, key in enumerate(keys)}
+    rows = []
+    for (chapter, slug), found in zip(runs, facts, strict=True):
+        task, label = asked.get((chapter, slug), (None, "stress"))
+        title = _title(chapter, slug, task, label)
+        link = f"{{doc}}`{title} </book/executed/{chapter}/{'index' if slug == 'index' else f'runs/{slug}'}>`"
+        done = found and "error" not in found
+        shown = [found.get(key, "") for key in ("date", "seconds", "peak_mb", "device")]
+        rows.append([link if done else title, _state(found), *shown, names.get(_environment(found), "")])
+    head = ["run", "state", "date", "seconds", "peak MB", "machine", "versions"]
+    listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items())
+    done = sum(row[1] == "done" for row in rows)
+    counted = f"{done} of {len(rows)} runs of profile `{workspace.profile.name}` are done."
+    return f"{counted}\n\n{_markdown_table(head, rows)}\n\n## Versions\n\n{listed or 'No run kept its versions.'}\n"
+
+
+def _facts_of(workspace: Workspace, chapter: str, slug: str) -> dict[str, Any]:
+    """What a run kept; what its failure left behind; nothing where it was never made."""
+    failed, path = failure_path(workspace, chapter, slug), workspace.runs_dir / chapter / f"{slug}.ipynb"
+    if failed.exists():
+        return json.loads(failed.read_text(encoding="utf-8"))
+    return read_run(path).facts if path.exists() else {}
+
+
+def _state(facts: dict[str, Any]) -> str:
+    if "error" in facts:
+        return f"failed: {escape_markup(str(facts['error']).splitlines()[0])}"
+    return "done" if facts else "not run"
+
+
+def _environment(facts: dict[str, Any]) -> str:
+    """Versions and code of a run, as one line."""
+    lines = run_lines(facts) if facts else {}
+    return "; ".join(lines[name] for name in ("Versions", "Code") if name in lines)
+
+
+def _title(chapter: str, slug: str, task: str | None, label: str) -> str:
+    if task:
+        return run_title(chapter, {"task": task, "label": label})
+    words = chapter.replace("_", " ").capitalize()
+    return words if slug == "index" else f"{words}: {slug}"
+
+
+def _markdown_table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def bibtex(citation: dict[str, Any]) -> str:
+    """BibTeX of the paper and of this book, from ``CITATION.cff``."""
+    entries = [("article", "paper", entry) for entry in citation.get("references", [])]
+    return "\n\n".join(_bibtex_entry(*e) for e in [*entries, ("software", "book", citation)]) + "\n"
+
+
+def _bibtex_entry(kind: str, suffix: str, entry: dict[str, Any]) -> str:
+    people = [
+        f"{{{p['name']}}}" if "name" in p else f"{p['family-names']}, {p['given-names']}" for p in entry["authors"]
+    ]
+    fields = {"author": " and ".join(people), "title": f"{{{entry['title']}}}"}
+    date = str(entry.get("date-released", ""))
+    fields |= {"year": entry.get("year") or date[:4], "version": entry.get("version"), "journal": entry.get("journal")}
+    fields |= {name: entry.get(name) for name in ("doi", "url", "volume", "pages", "license")}
+    body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
+    return f"@{kind}{{scarafm-{suffix},\n{body}\n}}"
+
+

@@ -1,0 +1,125 @@
+"""Generated parts of prose pages: a simulated build states no finding, and no run is left out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from scarafm_utils import chapters, real_numbers, site_pages
+from scarafm_utils.files import write_json
+from scarafm_utils.run_facts import failure_path
+from scarafm_utils.statements import STATEMENTS
+from scarafm_utils.workspace import Workspace, open_workspace
+
+PROJECT = Path(__file__).resolve().parents[1]
+MAP = (PROJECT / "book" / "paper_map.md").read_text(encoding="utf-8")
+
+
+def opened(name, folder):
+    found = open_workspace(name)
+    return Workspace(found.profile, found.manifest, folder)
+
+
+def test_the_first_page_quotes_every_claim(tmp_path):
+    text = site_pages.front_text(opened("demo", tmp_path))
+    assert all(f"“{s.quote}” ({s.section})" in text for s in STATEMENTS.values())
+
+
+def test_the_first_page_of_a_simulated_build_states_no_finding(tmp_path):
+    workspace = opened("demo", tmp_path)
+    workspace.tables_dir.mkdir(parents=True)
+    (workspace.tables_dir / "results.csv").write_text("auroc\n0.987\n")
+    page = (PROJECT / "book" / "index.md").read_text(encoding="utf-8")
+    own = re.sub(r"“[^”]*” \([^)]*\)", "", site_pages.front_text(workspace) + page)
+    assert "**This build states no finding.**" in own
+    assert not re.findall(r"\d\.\d\d|\d ?%|\d[\d.]* points|AUROC (?:of|is)", own)
+
+
+def test_real_results_stand_on_the_first_page_of_a_real_build_only(tmp_path, monkeypatch):
+    workspace = opened("real_root", tmp_path)
+    assert "No run of this profile is finished." in site_pages.front_text(workspace)
+    keys = {"tissue": "root", "label": "hair", "task": "random:SRP169576", "protocol": "random", "head": "LR",
+            "representation": "raw", "n_train": "all", "held_out": "", "seed": 0, "fidelity": "paper",
+            "tuning": "none", "vote": "majority"}  # fmt: skip
+    rows = pd.DataFrame([keys | {"auroc": 0.91, "auroc_hard": 0.82}, keys | {"auroc": 0.95, "auroc_hard": 0.88}])
+    workspace.tables_dir.mkdir(parents=True)
+    (workspace.tables_dir / "results.csv").touch()
+    monkeypatch.setattr("scarafm_utils.result_tables.read_results", lambda _: rows)
+    text = site_pages.front_text(workspace)
+    assert "| root, hair | random | 0.93 | 0.85 | 1 |" in text and "**real cells**" in text
+
+
+def test_numbers_kept_from_real_cells_come_with_origin_date_and_command():
+    text = site_pages.kept_text()
+    table, facts = real_numbers.read_real_numbers()
+    assert all(facts[key] in text for key in ("dataset", "date", "command")) and "not computed by this build" in text
+    rows = table[(table["panel"] == "shift") & (table["label"] == "hair") & (table["variant"] == "as it stands")]
+    held_out = rows.loc[rows["protocol"] == "replicate", "auroc"]
+    assert f"| hair | {rows.loc[rows['protocol'] == 'random', 'auroc'].item():.3f} | {held_out.min():.3f} |" in text
+
+
+def test_the_status_page_lists_every_run_in_its_state(tmp_path):
+    workspace = opened("demo", tmp_path)
+    facts = {"chapter": "claims", "run": "index", "date": "2026-11-22 10:00 UTC", "seconds": 4.5, "peak_mb": 300,
+             "device": "x86_64, 2 cores, 24 GiB", "versions": {"numpy": "2.4.6"}, "parameters": {}}  # fmt: skip
+    path = workspace.runs_dir / "claims" / "index.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(metadata={"scarafm": facts}), path)
+    write_json(failure_path(workspace, "audit", "index"), {"chapter": "audit", "error": "no | cells\nmore"})
+    text = site_pages.status_text(workspace)
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    runs = chapters.page_runs(workspace)
+    assert len(rows) == len(runs) and text.startswith(f"1 of {len(runs)} runs")
+    done = next(r for r in rows if "executed/claims/index" in r)
+    assert "| done | 2026-11-22 10:00 UTC | 4.5 | 300 | x86_64, 2 cores, 24 GiB | A |" in done
+    assert "- **A**: numpy 2.4.6" in text
+    assert next(r for r in rows if r.startswith("| Audit")).startswith("| Audit | failed: no &#124; cells |")
+    assert sum("| not run |" in row for row in rows) == len(runs) - 2
+
+
+def test_bibtex_names_the_paper_and_this_book():
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    text = site_pages.bibtex(citation)
+    assert text.count("@article{") == 1 and text.count("@software{") == 1
+    assert "Fernández Burda, Manuel and Bonazzola, Rodrigo and" in text and citation["version"] in text
+    assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+\.\w+)`", MAP)) - {"data_manifest.yaml"}))
+def test_everything_that_the_paper_map_names_exists(name):
+    if name.endswith(".md"):
+        assert (PROJECT / "notebooks" / name).exists()
+    else:
+        module, function = name.split(".")
+        if (PROJECT / "scarafm_utils" / f"{module}.py").exists() and function != "py":
+            assert callable(getattr(importlib.import_module(f"scarafm_utils.{module}"), function))
+        else:
+            assert (PROJECT / "scarafm_utils" / name).exists()
+
+
+def test_every_page_and_module_of_the_paper_map_exists():
+    pages = re.findall(r"\{doc\}`(?:[^<`]*<)?([\w/]+)>?`", MAP)
+    assert pages
+    for page in pages:
+        chapter = re.fullmatch(r"executed/(\w+)/index", page)
+        assert chapter[1] in chapters.CHAPTERS if chapter else (PROJECT / "book" / f"{page}.md").exists()
+    cells = re.findall(r"^  - (`.*`.*)$", MAP, re.MULTILINE)
+    modules = {m for cell in cells for m in re.findall(r"`([a-z_0-9]+)`", cell)}
+    assert modules and all((PROJECT / "scarafm_utils" / f"{m}.py").exists() for m in modules)
+
+
+def test_the_paper_map_has_every_figure_table_section_and_claim():
+    parts = ["Figure 1", "Figure 2", *(f"Supplementary Figure {n}" for n in (1, 2, 3)),
+             *(f"Supplementary Table {n}" for n in (1, 2)), "3.1", "3.2", "4, discussion", "A.1.1", "A.1.2", "A.2",
+             "A.3", "A.4", "2, data", "2, foundation model", "2, representation", "2, experimental design"]  # fmt: skip
+    assert [p for p in parts if f"* - {p}" not in MAP] == []
+    for says in STATEMENTS.values():
+        assert f'"{says.quote}"' in MAP and f"`claims.{says.name}`" in MAP
+    assert json.loads((PROJECT / "book" / "real_numbers.json").read_text())["dataset"] in MAP
