@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRONT = """::::{{grid}} 1 1 2 2
-:gutter: 3
+:gutter: 2
 
 :::{{grid-item-card}} What the paper claims
+:columns: 12 12 7 7
 :class-card: front-card
 
 {claims}
@@ -33,6 +34,7 @@ These are the paper's words and findings; {{doc}}`each is tested <executed/claim
 :::
 
 :::{{grid-item-card}} {heading}
+:columns: 12 12 5 5
 :class-card: front-card
 
 {build}
@@ -46,9 +48,9 @@ _SIMULATED = """Profile `{profile}`, **simulated cells**: {sizes}
 It demonstrates that the whole chain runs: counts become a vocabulary, a vocabulary becomes tokens,
 an encoder learns to guess hidden tokens, and classifiers on its embeddings are tested by three
 {{term}}`protocols <protocol>`.
-The truth is known, because the cells are made from named causes of a falling score:
-{{doc}}`one page <executed/compendium/index>` switches them on one at a time.
-It shows that the analysis does what it should, and can never show what the paper's data say.
+The truth is known: {{doc}}`one page <executed/compendium/index>` switches the causes of a falling score
+on one at a time.
+None of it can show what the paper's data say.
 Real cells: {{ref}}`below <sec-real-numbers>`."""
 
 _REAL = """Profile `{profile}`, **real cells** (source `{source}`), data sets {datasets}.
@@ -87,7 +89,7 @@ def front_text(workspace: Workspace) -> str:
 
     A simulated build states no finding; results stand here only where a profile's cells are real.
     """
-    claims = "\n".join(f"- “{s.quote}” ({s.section})" for s in STATEMENTS.values())
+    claims = "\n".join(f"- “{s.quote}” ({s.section.removesuffix(' tissue')})" for s in STATEMENTS.values())
     profile = workspace.profile
     if workspace.simulated:
         build = _SIMULATED.format(profile=profile.name, sizes=run_sizes(workspace))
