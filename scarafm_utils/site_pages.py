@@ -93,7 +93,7 @@ def front_text(workspace: Workspace) -> str:
     profile = workspace.profile
     if workspace.simulated:
         build = _SIMULATED.format(profile=profile.name, sizes=run_sizes(workspace))
-        return _FRONT.format(claims=claims, heading="What this build demonstrates", build=build)
+        return _FRONT.format(claims=claims, heading="What this build shows", build=build)
     names = [d.id for tissue in profile.tissues for d in workspace.datasets(tissue, role="downstream")]
     table = found_table(workspace)
     build = _REAL.format(profile=profile.name, source=profile.source, datasets=", ".join(names), table=table)
