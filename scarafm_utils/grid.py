@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from .chapters import CHAPTERS, read_notebook
+from .damage import remove_damaged
 from .errors import InputError
 from .files import write_text
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
@@ -55,6 +56,8 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2, sl
     link_data(workspace, data_dir)
     with exclusive(ARTIFACTS):
         _sweep(workspace.folder)
+        for line in remove_damaged(workspace):
+            print(line, flush=True)
         _mark_current(workspace)
         _snakemake(profile, cores, slurm=slurm)
     return Path("_build/html/index.html")
