@@ -38,7 +38,8 @@ figures_bars figures_data figures_methods figures_maps figures_pretraining figur
 figures_claims figures_rigor figures_worlds figures
 attachments tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
-tidy run_facts chapters explorer_data explorer run_picker provenance runs site_pages hover site lifeline damage grid own_pages
+tidy run_facts chapters explorer_data explorer run_picker provenance runs site_pages hover site
+lifeline damage grid own_pages
 own_data own_example doctor
 run_commands cell_commands
 data_requests fetching data_commands cli
