@@ -50,7 +50,7 @@ FILTERS = {
     "fidelity": "Fidelity", "tuning": "Tuning", "vote": "Vote of ENS",
 }  # fmt: skip
 OPTIONAL = ("label", "fidelity", "tuning", "vote")
-ROWS = {"representation": "representation", "protocol": "protocol", "test_dataset": "data set tested on",
+ROWS = {"representation": "representation", "protocol": "protocol", "test_dataset": "tested on",
         "head": "head", "n_train": "training cells", "tissue": "tissue"}  # fmt: skip
 COLOURS = {"protocol": "protocol", "head": "head", "n_train": "training cells", "tissue": "tissue"}
 #: What pointing at a dot shows.
@@ -199,7 +199,7 @@ def _controls(results: pd.DataFrame, levels: dict[str, list[str]]) -> str:
     return (
         '<form id="explorer-controls" autocomplete="off" hidden>\n'
         f"<fieldset><legend>Show</legend>\n{chr(10).join(filters)}\n</fieldset>\n"
-        f"<fieldset><legend>Draw</legend>\n{chr(10).join(draw)}\n</fieldset>\n"
+        f'<fieldset class="explorer-draw"><legend>Draw</legend>\n{chr(10).join(draw)}\n</fieldset>\n'
         '<button type="reset">Start again</button>\n</form>'
     )
 

@@ -93,8 +93,8 @@
   }
 
   function choose(row) {
-    const held = row.held_out ? `, held out ${row.held_out}` : "";
-    const what = `${row.representation}, ${row.head}, n_train ${row.n_train}, seed ${row.seed}${held}`;
+    const held = `held out ${row.held_out}`;
+    const what = `${row.representation}, ${row.head}, n_train ${row.n_train}, seed ${row.seed}, ${held}`;
     const numbers = `${row.metric} ${row.shown}, 95 % interval of AUROC ${row.interval}`;
     const rest = `: ${what}: ${numbers}, ${row.n_test} test cells, ${row.cost}. `;
     const link = row.page ? element("a", "Open the page of this run", { href: row.page }) : "";
@@ -105,13 +105,16 @@
   let view = null;
   let latest = 0;
 
-  /** Dots of one row are spread over its height in a fixed order, so that none hides another for good. */
-  const jitter = (i) => ((i * 0.618034) % 1) * 0.8 + 0.1;
+  /** Dots of one row are spread over its height in a fixed order; a few of them stay near its middle. */
+  const jitter = (i, n) => 0.5 + (((i * 0.618034 + 0.5) % 1) - 0.5) * Math.min(0.8, 0.1 * (n - 1));
 
   function points(shown, { metric, rows, colour }) {
     const drawn = metric === "auroc" && shown.length <= MOST_INTERVALS;
-    return shown.map((row, i) => ({
-      ...row, jitter: jitter(i), row: row[rows], colour: row[colour], metric: data.metrics[metric], value: row[metric],
+    const members = new Map(shown.map((row) => [row[rows], { seen: 0, all: 0 }]));
+    for (const row of shown) members.get(row[rows]).all += 1;
+    const place = (row) => jitter(members.get(row[rows]).seen++, members.get(row[rows]).all);
+    return shown.map((row) => ({
+      ...row, jitter: place(row), held_out: row.held_out || "none", row: row[rows], colour: row[colour], metric: data.metrics[metric], value: row[metric],
       low: drawn ? row.auroc_low : null, high: drawn ? row.auroc_high : null, shown: number(row[metric], metric), cost: cost(row),
       interval: row.auroc_low === null ? "none" : `${interval(row)}, over test ${row.interval_unit}s`,
     }));
