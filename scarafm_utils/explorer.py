@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from .explorer_data import NUMBERS, data_element, explorer_data, text_of, with_pages
 from .figure_rows import main_fidelity
 from .files import write_csv, write_text
 from .result_tables import read_results
-from .tidy import SIMULATED, page_notice
+from .tidy import caption_notice, page_notice
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
     Parameters
     ----------
     title, subtitle
-        Stand above the chart; the subtitle carries the mark of simulated cells.
+        Stand above the chart; the subtitle carries the mark of simulated cells, or of a label
+        that is not stress, in lines that fit a phone.
 
     Returns
     -------
@@ -169,11 +171,11 @@ def _themed(chart):
 def explorer_html(workspace: Workspace, results: pd.DataFrame) -> str:
     """The body of the page: controls, chart, missing results, table, data and scripts."""
     data = explorer_data(results)
-    mark = ["Simulated cells: not the paper's data,", "and no result of the paper."] if workspace.simulated else []
-    chart = results_chart(title=f"Results of profile {workspace.profile.name}", subtitle=mark)
+    mark = caption_notice(workspace).replace("**", "")
+    chart = results_chart(title=f"Results of profile {workspace.profile.name}", subtitle=wrap(mark, 45))
     page = {
         **data, "table": TABLE, "metrics": METRIC_NAMES, "chance": CHANCE, "fields": {**ROWS, **COLOURS},
-        "mark": SIMULATED if workspace.simulated else "",
+        "mark": mark,
     }  # fmt: skip
     scripts = [f'<script defer src="{_STATIC}{name}"></script>' for name in _SCRIPTS]
     return "\n".join([

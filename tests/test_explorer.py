@@ -131,11 +131,9 @@ def test_the_mark_of_simulated_cells_is_in_the_chart_and_only_there_where_it_is_
     def spec(text):
         return json.loads(BeautifulSoup(text, "html.parser").find(id="explorer-spec").string)
 
-    assert " ".join(spec(html)["title"]["subtitle"]) in explorer.SIMULATED
-    assert page_data(html)["mark"] == explorer.SIMULATED
-    real = open_workspace("laptop")
-    text = explorer.explorer_html(real, results.assign(page=""))
-    assert spec(text)["title"]["subtitle"] == [] and "imulated" not in text
+    assert " ".join(spec(html)["title"]["subtitle"]) == page_data(html)["mark"] == "Simulated cells, not the paper's."
+    text = explorer.explorer_html(open_workspace("real_root"), results.assign(page=""))
+    assert spec(text)["title"]["subtitle"] == ["The label is the cell type, not stress."] and "imulated" not in text
 
 
 def test_every_metric_and_every_filter_has_a_control_with_a_label(html):
