@@ -5,7 +5,8 @@
 from pathlib import Path
 
 from scarafm_utils.chapters import CHAPTERS, evaluation_runs, page_runs
-from scarafm_utils.grid import data_files, source_files
+from scarafm_utils.episodes import EPISODES
+from scarafm_utils.grid import data_files, episode_files, source_files
 from scarafm_utils.workspace import open_workspace
 
 PROFILE = config.get("profile", "demo")
@@ -15,6 +16,8 @@ OUT = f"artifacts/{paper.profile.name}"
 TISSUES = list(paper.profile.tissues)
 RUNS = evaluation_runs(paper)  # {(chapter, slug): (task, label)}
 THREADS = paper.profile.threads
+CLASS = "artifacts/class"  # of the workshop, the same for every profile
+PAGES = [f"{CLASS}/runs/{name}.ipynb" for name in EPISODES] if paper.profile.workshop else []
 
 
 localrules:
@@ -124,8 +127,34 @@ rule index:
         "scarafm run {wildcards.chapter} {params.unit} --profile {PROFILE} --out {output.run}"
 
 
+rule class_data:
+    input:
+        "profiles/workshop.yaml",
+        "data_manifest.yaml",
+        source_files("workshop_data"),
+    output:
+        f"{CLASS}/data/facts.json",
+    shell:
+        "scarafm workshop-data"
+
+
+rule episode:
+    input:
+        f"{CLASS}/data/facts.json",
+        lambda w: episode_files(w.episode),
+    output:
+        f"{CLASS}/runs/{{episode}}.ipynb",
+    wildcard_constraints:
+        episode="|".join(EPISODES),
+    shell:
+        "scarafm episode {wildcards.episode} --out {output}"
+
+
 rule site:
     input:
+        PAGES,
+        sorted(str(p) for p in Path("book/workshop").glob("*.md")),
+        sorted(str(p) for p in Path("workshop").rglob("*") if p.is_file()),
         "_config.yml",
         "book/_toc.yml",
         "artifacts/.current",

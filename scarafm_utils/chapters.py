@@ -8,17 +8,15 @@ cells tagged ``only-index`` to the canonical run; a reader who opens the noteboo
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .configurations import FIDELITIES
-from .errors import ChapterError, InputError, suggest
-from .files import atomic_path, hash_of
+from .errors import InputError, suggest
+from .execution import execute_notebook, store_notebook
+from .files import hash_of
 from .names import FEATURES, HEADS
 from .profiles import TissueGrid, parse_task
 from .reports import relayed, running_path
@@ -236,12 +234,12 @@ def run(chapter: str, params: dict[str, Any], *, profile: str, out: str | Path |
     started = time.monotonic()
     running = running_path(workspace.folder, f"{chapter}-{slug}")
     with failure_kept(facts, failure_path(workspace, chapter, out.stem)), relayed(running):
-        executed = _execute(notebook, params, name=f"{chapter} {slug}")
+        executed = execute_notebook(notebook, params, name=f"{chapter} {slug}")
         check_executed(executed, name=f"{chapter} {slug}")
     facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}
     unit = params.get(spec.unit, parameters(chapter)[spec.unit].default) if spec.unit else "all"
     facts["data"] = data_checksums(workspace, spec.tissue, unit)
-    _store(tidy(executed, facts=facts, workspace=workspace), out)
+    store_notebook(tidy(executed, facts=facts, workspace=workspace), out)
     return out
 
 
@@ -291,37 +289,3 @@ def select_cells(notebook: NotebookNode, *, index: bool) -> NotebookNode:
     other = "only-unit" if index else "only-index"
     notebook.cells = [c for c in notebook.cells if other not in c.metadata.get("tags", [])]
     return notebook
-
-
-def _execute(notebook: NotebookNode, params: dict[str, Any], *, name: str) -> NotebookNode:
-    import nbformat
-    import papermill as pm
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    threads = str(params.get("threads", 1))
-    os.environ.update(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
-    with tempfile.TemporaryDirectory() as folder:
-        source, result = Path(folder) / "source.ipynb", Path(folder) / "result.ipynb"
-        nbformat.write(notebook, source)
-        try:
-            pm.execute_notebook(
-                source, result, parameters=params, cwd=PROJECT, kernel_name="python3",
-                progress_bar=False, log_output=False, extra_arguments=["--log-level=CRITICAL"],
-            )  # fmt: skip
-        except PapermillExecutionError as error:
-            if error.ename == "InputError":
-                raise InputError(error.evalue) from None
-            message = f"{name}: a cell failed with {error.ename}: {error.evalue}"
-            raise ChapterError(message, re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))) from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            reason = "its kernel died, most often because memory ran out"
-            raise ChapterError(f"{name}: {reason} ({type(error).__name__})") from None
-        return nbformat.read(result, as_version=4)
-
-
-def _store(notebook: NotebookNode, out: Path) -> None:
-    import nbformat
-
-    with atomic_path(out) as temporary:
-        nbformat.write(notebook, temporary)

@@ -55,7 +55,8 @@ def check_packages(requirements: Path) -> Check:
     ]  # fmt: skip
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        return Check("packages", "problem", f"not as pinned: {shown}. Run make book once, which installs them")
+        remedy = f"Install them: make book does it, or pip install -r {requirements.name}"
+        return Check("packages", "problem", f"not as pinned: {shown}. {remedy}")
     return Check("packages", "ok", f"{len(wanted)} as pinned in {requirements.name}")
 
 

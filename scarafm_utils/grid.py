@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .chapters import CHAPTERS, read_notebook
 from .damage import remove_damaged
+from .episodes import episode_path, read_episode
 from .errors import InputError
 from .files import write_text
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
@@ -197,6 +198,13 @@ def source_files(name: str) -> list[str]:
     else:
         start, files = {name}, []
     return sorted(str(p.relative_to(PROJECT)) for p in [*files, *_closure(start)])
+
+
+def episode_files(name: str) -> list[str]:
+    """The source of an episode of the workshop and every module of the package it reaches."""
+    code = "\n".join(c.source for c in read_episode(name).cells if c.cell_type == "code")
+    found = [episode_path(name), *_closure(_imports(code) | {"episodes"})]
+    return sorted(str(p.relative_to(PROJECT)) for p in found)
 
 
 def _closure(modules: set[str]) -> set[Path]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.linalg.lapack import dtrtrs
 
 #: Pairs of steps and gradient changes that L-BFGS remembers.
@@ -69,7 +68,7 @@ class _Problem:
     """
 
     def __init__(self, X, y, n_classes: int, penalty: float):
-        self.xp = xp = np if isinstance(X, np.ndarray) else torch
+        self.xp = xp = _library(X)
         share = np.bincount(y, minlength=n_classes) / len(y)
         weight = float((share * (1 - share)).mean())
         self.centre, self.penalty = X.mean(0), penalty
@@ -120,7 +119,7 @@ def rows_times(v, A):
     """v A, row by row: a product with a few rows takes several times as long as one after the other."""
     if len(v) == 1:
         return (v[0] @ A)[None]
-    return (np if isinstance(A, np.ndarray) else torch).stack([row @ A for row in v])
+    return _library(A).stack([row @ A for row in v])
 
 
 def _minimise(problem: _Problem, tol: float, max_iter: int):
@@ -199,6 +198,15 @@ class _History:
 # -- what numpy and torch call differently ---------------------------------------------------------
 
 
+def _library(like):
+    """numpy for an array, torch for a tensor; where there is no tensor, torch is not needed."""
+    if isinstance(like, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
 def _zeros(like, *shape: int):
     return np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
 
@@ -207,7 +215,7 @@ def _like(like, values: np.ndarray):
     """`values` as an array or tensor of the type and on the device of `like`."""
     if isinstance(like, np.ndarray):
         return values.astype(like.dtype)
-    return torch.from_numpy(values).to(like)
+    return _library(like).from_numpy(values).to(like)
 
 
 def _array(values) -> np.ndarray:

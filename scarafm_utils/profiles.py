@@ -207,6 +207,7 @@ class Profile(Strict):
     pretraining: Pretraining = Pretraining()
     tissues: Annotated[dict[Tissue, TissueGrid], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
+    workshop: bool = True
     release: ReleaseFiles | None = None
 
     @field_validator("manifest")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -42,6 +41,8 @@ def now() -> str:
 
 def cost_and_place() -> dict[str, Any]:
     """Peak memory of the kernels that have ended (MB), the kind of machine, the versions and the code."""
+    import resource  # not on Windows, where a class may look at the other facts
+
     from .scores import versions
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes here

@@ -11,6 +11,7 @@ import yaml
 
 from .chapters import CHAPTERS, page_runs
 from .data_page import write_data_tables
+from .episodes import EPISODES, episode_run, write_downloads
 from .errors import InputError
 from .explorer import write_explorer
 from .files import atomic_path, write_text
@@ -50,6 +51,12 @@ def fill_executed(workspace: Workspace) -> list[Path]:
             sources[EXECUTED / chapter / "index.ipynb"] = source
         elif source.exists():
             sources[EXECUTED / chapter / "runs" / source.name] = source
+    for name in EPISODES:
+        page, source = EXECUTED / "workshop" / f"{name}.ipynb", episode_run(name)
+        if workspace.profile.workshop and source.exists():
+            sources[page] = source
+        else:
+            pages[page.with_suffix(".md")] = _missing_page(workspace, name[2:])
     _remove_others({*pages, *sources})
     for page, text in pages.items():
         write_text(page, text)
@@ -93,6 +100,18 @@ def write_toc(workspace: Workspace) -> Path:
     return write_text(EXECUTED / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
 
 
+def write_workshop_files(workspace: Workspace) -> None:
+    """Put the notebooks and archives of the workshop where its pages offer them, or say that there are none."""
+    folder = PROJECT / "book" / "_static" / "generated" / "workshop"
+    if workspace.profile.workshop and episode_run(EPISODES[-1]).exists():
+        write_downloads(folder)
+        names = {"workshop": "for learners", "workshop_instructor": "with solutions, for instructors"}
+        links = [f"- {{download}}`{n}.zip </book/_static/generated/workshop/{n}.zip>`, {w}" for n, w in names.items()]
+    else:
+        links = [f"This build (profile `{workspace.profile.name}`) has left the workshop out: `make book` makes it."]
+    write_text(folder / "links.md", "\n".join(links) + "\n")
+
+
 def write_generated_figures() -> None:
     """Draw the figures of prose pages, which are not executed, and say how they were made."""
     from .figures import figure_bytes, protocol_schematic
@@ -120,6 +139,7 @@ def build_site(workspace: Workspace) -> Path:
     write_explorer(workspace, EXECUTED)
     write_data_tables(workspace, EXECUTED / "data")
     write_generated_figures()
+    write_workshop_files(workspace)
     fresh = PROJECT / "_build" / "next"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .effects import Effects
-from .estimators import build_head
 from .files import code_digest, hash_of, write_csv
+from .logistic import fit_logistic
 from .manifest import Dataset, Label, ObsColumns
 from .preprocessing import preprocess_dataset
 from .simulate import simulate_dataset
@@ -91,8 +91,8 @@ def protocol_scores(effects: Effects, *, seed: int) -> dict[str, float]:
     scores = {}
     for protocol, (features, labels, cells) in pools.items():
         train = _balanced(labels, cells, n_train, rng)
-        head = build_head("LR", seed=seed).fit(features[train], labels[train])
-        scores[protocol] = float(roc_auc_score(y[test], head.predict_proba(X[test])[:, 1]))
+        fit = fit_logistic(features[train], labels[train], n_classes=2)
+        scores[protocol] = float(roc_auc_score(y[test], X[test] @ fit.coef[0]))
     return scores
 
 

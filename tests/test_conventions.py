@@ -32,16 +32,16 @@ logistic perceptron estimators ensemble convolution fine_tuning cnn heads
 scores maps measures paired variance configurations result_tables experiment fitting probes nulls planted repeats
 evaluation
 thresholds differences worlds audit rigor score_tables real_numbers
+workshop workshop_data
 contrasts statements claims
 figure_style figure_rows comparisons
 figures_bars figures_data figures_methods figures_maps figures_pretraining figures_scaling figures_units
-figures_claims figures_rigor figures_worlds figures
+figures_claims figures_rigor figures_worlds figures_workshop figures
 attachments tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
-tidy run_facts chapters explorer_data explorer run_picker provenance runs site_pages hover site
-lifeline damage grid own_pages
-own_data own_example doctor
-run_commands cell_commands
+tidy run_facts execution chapters explorer_data explorer run_picker provenance runs site_pages hover episodes site
+lifeline damage grid own_pages own_data own_example doctor
+run_commands cell_commands workshop_commands
 data_requests fetching data_commands cli
 """.split()  # noqa: SIM905 - groups of a line each
 

@@ -31,7 +31,7 @@ def copy_project(folder: Path) -> Path:
 def tiny_profile() -> dict:
     """The demo profile with one tissue, three tasks and one size."""
     values = yaml.safe_load((PROJECT / "profiles" / "demo.yaml").read_text(encoding="utf-8"))
-    values |= {"name": "tiny", "description": "For tests of the machinery."}
+    values |= {"name": "tiny", "description": "For tests of the machinery.", "workshop": False}
     values["data"]["simulated_cells"] = {"downstream": 160, "pretraining": 40}
     values["preprocessing"] |= {"n_vocabulary": 60, "n_top_genes": 60}
     values["pretraining"]["epochs"] = 2

@@ -1,0 +1,77 @@
+"""Figures that a class draws: a learning curve, and everybody's seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .figure_style import (
+    GREY,
+    PROTOCOL_COLOURS,
+    PROTOCOL_MARKERS,
+    PROTOCOLS,
+    PageFigure,
+    chance_and_ceiling,
+    mark_simulated,
+    styled,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MINE = "#D55E00"
+STEPS = {"random minus replicate": ("random", "replicate"), "replicate minus cross": ("replicate", "cross")}
+
+
+@styled
+def curve_figure(curve: pd.DataFrame) -> PageFigure:
+    """AUROC against the number of training cells, one line for each protocol.
+
+    Parameters
+    ----------
+    curve
+        Columns protocol, n_train, auroc.
+    """
+    figure = PageFigure(width=6.4, height=3.3)
+    ax = figure.panel(0.7, 0.25, 3.7, 2.4)
+    for protocol, part in curve.groupby("protocol", sort=False):
+        style = {"color": PROTOCOL_COLOURS[protocol], "marker": PROTOCOL_MARKERS[protocol]}
+        ax.plot(part["n_train"], part["auroc"], label=PROTOCOLS[protocol], **style)
+    chance_and_ceiling(ax)
+    ax.set(xlabel="training cells", ylabel="AUROC", ylim=(0.4, 1.03), xlim=(0, None))
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return mark_simulated(figure, True)
+
+
+@styled
+def seeds_figure(table: pd.DataFrame, *, own: dict[str, float] | None = None) -> PageFigure:
+    """Histograms over seeds of the two steps of the order, in points of AUROC.
+
+    Parameters
+    ----------
+    table
+        One row per seed: random, replicate, cross.
+    own
+        A seed to mark, with the same three numbers.
+
+    Raises
+    ------
+    InputError
+        A table without rows, or without one of the protocols.
+    """
+    missing = [name for name in ("random", "replicate", "cross") if name not in table]
+    if missing or not len(table):
+        raise InputError(f"a histogram over seeds needs rows with random, replicate, cross (missing: {missing}).")
+    figure = PageFigure(height=2.9)
+    for left, (title, (easy, hard)) in zip((0.7, 5.0), STEPS.items()):
+        ax = figure.panel(left, 0.3, 3.4, 1.9)
+        points = 100 * (table[easy] - table[hard])
+        ax.hist(points, bins=range(-20, 66, 5), color="#9DB8CC", edgecolor="white")
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.axvline(points.mean(), color="black", linewidth=1.2, linestyle="--", label="mean")
+        if own:
+            ax.axvline(100 * (own[easy] - own[hard]), color=MINE, linewidth=2, label=f"seed {own['seed']}")
+        ax.set(xlabel="points of AUROC", ylabel="seeds", title=title)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.legend()
+    return mark_simulated(figure, True)
