@@ -69,7 +69,8 @@ def run_episode(name: str, *, out: Path) -> Path:
     executed = execute_notebook(read_episode(name), {}, name=f"episode {name}")
     check_executed(executed, name=f"episode {name}")
     slowest = max(c.metadata.papermill.get("duration") or 0 for c in executed.cells if c.cell_type == "code")
-    facts = {"chapter": "workshop", "run": "index", "parameters": {}, "date": now(), "slowest_cell": round(slowest, 1)}
+    facts = {"chapter": f"workshop-{name}", "run": "index", "parameters": {}, "date": now()}
+    facts |= {"notebook": f"workshop/{name}.md", "slowest_cell": round(slowest, 1)}
     facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}
     page = tidy(executed, facts=facts, workspace=workspace)
     top, rest = page.cells[0].source.split("## Timing\n", 1)

@@ -12,11 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .chapters import get_chapter, read_notebook
+from .chapters import get_chapter
 from .figure_style import FIGURE_TYPE
 from .files import atomic_path
 from .run_facts import code_version
 from .tidy import escape_markup
+from .workspace import PROJECT
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -107,7 +108,7 @@ def _figure_cell(
     links.append(f'<a href="{notebook_address(here)}" download>executed notebook</a>')
     lines = {
         "Cells": _cells(cell, facts),
-        **_source_lines(cell.source, figure["function"], facts["chapter"]),
+        **_source_lines(cell.source, figure["function"], facts),
         **run_lines(facts),
     }
     if "CSV" in paths:
@@ -145,16 +146,18 @@ def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
     return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
 
 
-def _source_lines(source: str, function: str, chapter: str) -> dict[str, str]:
-    spec = get_chapter(chapter)
-    number = _code_cells(chapter).index(source) + 1 if source in _code_cells(chapter) else None
-    where = f", code cell {number} of {len(_code_cells(chapter))}" if number else ""
-    return {"Source": f"`notebooks/{spec.notebook}`{where}", "Drawn by": f"`{function}`"}
+def _source_lines(source: str, function: str, facts: dict[str, Any]) -> dict[str, str]:
+    notebook = facts.get("notebook") or f"notebooks/{get_chapter(facts['chapter']).notebook}"
+    cells = _code_cells(notebook)
+    where = f", code cell {cells.index(source) + 1} of {len(cells)}" if source in cells else ""
+    return {"Source": f"`{notebook}`{where}", "Drawn by": f"`{function}`"}
 
 
 @lru_cache
-def _code_cells(chapter: str) -> tuple[str, ...]:
-    return tuple(c.source for c in read_notebook(get_chapter(chapter)).cells if c.cell_type == "code")
+def _code_cells(notebook: str) -> tuple[str, ...]:
+    import jupytext
+
+    return tuple(c.source for c in jupytext.read(PROJECT / notebook, fmt="md:myst").cells if c.cell_type == "code")
 
 
 def run_lines(facts: dict[str, Any]) -> dict[str, str]:

@@ -28,7 +28,7 @@ RESULTS = pd.DataFrame({
 
 def metric_cell(**metadata):
     """The cell of the leaf chapter that draws hard labels against scores, as papermill leaves it."""
-    source = next(s for s in provenance._code_cells("leaf_results") if "metric_figure" in s)
+    source = next(s for s in provenance._code_cells("notebooks/03_leaf_results.md") if "metric_figure" in s)
     figure = figures.metric_figure(RESULTS, simulated=True)
     data = figure._repr_mimebundle_() | {"image/png": base64.b64encode(figure._repr_png_()).decode()}
     cell = nbformat.v4.new_code_cell(source, execution_count=1, metadata=metadata)
@@ -63,7 +63,7 @@ def test_the_page_says_under_the_figure_how_it_was_made_and_links_its_files(tmp_
                  "512 MB", "2026-11-22", "x86_64", "scarafm_utils 0.1.0", "GSE273033", "numpy 2.4.6"):  # fmt: skip
         assert fact in text, fact
     number = int(re.search(r"code cell (\d+) of", text)[1])
-    assert "metric_figure" in provenance._code_cells("leaf_results")[number - 1]
+    assert "metric_figure" in provenance._code_cells("notebooks/03_leaf_results.md")[number - 1]
     csv = next(p for p in written if p.suffix == ".csv")
     assert hashlib.sha256(csv.read_bytes()).hexdigest() in text
     here = tmp_path / "book" / "executed" / "leaf_results"
