@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import cell_commands, data_commands, run_commands, workshop_commands
+from . import cell_commands, data_commands, run_commands, site_commands, workshop_commands
 from .errors import ChapterError, InputError
 from .lifeline import follow_build
 from .run_commands import ProfileOption
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(run_commands.app)
 app.add_typer(cell_commands.app)
 app.add_typer(workshop_commands.app)
+app.add_typer(site_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder with the data files (local and public sources).")]

@@ -10,7 +10,7 @@ import yaml
 from .files import atomic_path, write_text
 from .provenance import write_page
 from .runs import Run, read_run
-from .site import copy_files, render
+from .site import copy_files, read_config, render
 from .tidy import escape_markup, own_parameters, page_notice, run_title
 from .workspace import PROJECT, Workspace
 
@@ -82,8 +82,11 @@ def _row(workspace: Workspace, run: Run) -> str:
 
 
 def _config(workspace: Workspace, folder: Path) -> Path:
-    """The book's configuration without its exclusion of ``artifacts``."""
-    config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
+    """The book's configuration without its exclusion of ``artifacts``, and without buttons: nobody publishes these."""
+    config = read_config()
+    for key in ("repository", "launch_buttons"):
+        config.pop(key, None)
+    config["html"]["use_repository_button"] = False
     config["title"] = f"Runs of profile {workspace.profile.name}"
     config["exclude_patterns"] = [p for p in config["exclude_patterns"] if not p.startswith("artifacts")]
     return write_text(folder / "_config.yml", yaml.safe_dump(config, sort_keys=False))

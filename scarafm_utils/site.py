@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,6 +16,7 @@ from .episodes import EPISODES, episode_run, write_downloads
 from .errors import InputError
 from .explorer import write_explorer
 from .files import atomic_path, write_text
+from .page_fixes import mend_pages
 from .provenance import drawing_details, write_page
 from .run_picker import write_pickers
 from .site_pages import write_pages
@@ -78,9 +80,19 @@ def _remove_others(wanted: set[Path]) -> None:
             path.rmdir()
 
 
+def read_config() -> dict[str, Any]:
+    """The book's configuration; launch buttons only where it names a repository to launch from."""
+    config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
+    if config["repository"]["url"]:
+        config["html"]["use_repository_button"] = True
+    else:
+        del config["repository"], config["launch_buttons"]
+    return config
+
+
 def write_config(workspace: Workspace) -> Path:
     """Copy ``_config.yml`` with the banner of the profile."""
-    config = yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))
+    config = read_config()
     notice = page_notice(workspace)
     if notice:
         options = config["sphinx"]["config"]["html_theme_options"]
@@ -184,4 +196,5 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
     if result.returncode != 0 or not (html / "index.html").exists():
         lines = (result.stdout + result.stderr).strip().splitlines()
         raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
+    mend_pages(html)
     return html

@@ -62,8 +62,10 @@ def unpacked(path: Path, *, max_bytes: int | None = None) -> Iterator[Path]:
         yield gunzip(path, Path(folder) / path.stem, max_bytes=max_bytes or MAX_UNPACKED)
 
 
-def extract_tar(archive: str | Path, folder: str | Path, *, max_bytes: int = MAX_UNPACKED) -> Path:
-    """Unpack the files with cells of `archive` into `folder`, all or none.
+def extract_tar(
+    archive: str | Path, folder: str | Path, *, max_bytes: int = MAX_UNPACKED, wanted: re.Pattern[str] = CELLS
+) -> Path:
+    """Unpack the files of `archive` whose names hold `wanted` (by default those with cells), all or none.
 
     Other members (ATAC fragments, tables, pictures) stay packed.  A folder that was there is replaced.
 
@@ -72,14 +74,14 @@ def extract_tar(archive: str | Path, folder: str | Path, *, max_bytes: int = MAX
     InputError
         Where a member would land outside the folder or is a link or device, where members add up to
         more than `max_bytes` or than the disk has room for, and where the file is no whole archive or
-        holds no cells.
+        holds none of the wanted files.
     """
     archive, folder = Path(archive), Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as scratch:
         try:
             with room_for(archive.name), tarfile.open(archive, "r:*") as tar:
-                members = _checked_members(tar, archive.name, max_bytes)
+                members = _checked_members(tar, archive.name, max_bytes, wanted)
                 tar.extractall(Path(scratch) / "x", members=members, filter="data")
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise InputError(f"{archive.name}: not a whole tar archive ({error}). Fetch it again.") from error
@@ -89,9 +91,11 @@ def extract_tar(archive: str | Path, folder: str | Path, *, max_bytes: int = MAX
     return folder
 
 
-def _checked_members(tar: tarfile.TarFile, name: str, max_bytes: int) -> list[tarfile.TarInfo]:
+def _checked_members(
+    tar: tarfile.TarFile, name: str, max_bytes: int, wanted: re.Pattern[str]
+) -> list[tarfile.TarInfo]:
     """Members to unpack; one that is dangerous makes the whole archive suspect."""
-    wanted: list[tarfile.TarInfo] = []
+    found: list[tarfile.TarInfo] = []
     seen: list[str] = []
     total = 0
     for member in tar:
@@ -99,16 +103,15 @@ def _checked_members(tar: tarfile.TarFile, name: str, max_bytes: int) -> list[ta
             raise InputError(f"{name}: more than {MAX_MEMBERS:,} members; refused.")
         seen.append(member.name)
         _refuse_unsafe(member, name)
-        if member.isfile() and CELLS.search(member.name):
-            wanted.append(member)
+        if member.isfile() and wanted.search(member.name):
+            found.append(member)
             total += member.size
             if total > max_bytes:
                 raise InputError(f"{name}: unpacks to more than {max_bytes:,} bytes; refused.")
-    if not wanted:
-        raise InputError(
-            f"{name}: no 10x or h5ad file in this archive (it holds {', '.join(seen[:5]) or 'nothing'})."
-        )
-    return wanted
+    if not found:
+        kind = "10x or h5ad file" if wanted is CELLS else "file of the expected kind"
+        raise InputError(f"{name}: no {kind} in this archive (it holds {', '.join(seen[:5]) or 'nothing'}).")
+    return found
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, archive: str) -> None:

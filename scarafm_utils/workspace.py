@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 #: Where downloads are kept unless the user names a folder.
 DOWNLOADS = PROJECT / "data"
+#: Ending of the file with the facts of processed cells that are not here themselves.
+FACTS = ".facts.json"
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,15 @@ def open_workspace(profile: str | Path, *, threads: int | None = None) -> Worksp
 
 
 def processed_facts(path: Path) -> dict | None:
-    """Source, checksum of the source file, and number of cells of a processed file; None where there is none."""
+    """Source, checksum of the source file, and number of cells of a processed file; None where there is none.
+
+    Where results came without cells (`scarafm unpack`), these facts stand in a JSON file beside.
+    """
     import h5py
 
     if not path.exists():
-        return None
+        facts = path.with_suffix(FACTS)
+        return json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else None
     with h5py.File(path) as file:
         found = file["uns/provenance"]
         text = {key: found[key].asstr()[()] if key in found else "" for key in ("source", "sha256")}

@@ -1,4 +1,6 @@
-"""Check the built site: nothing failed, nothing loaded from elsewhere, nothing mistaken for the paper's.
+"""Check the files of the built site: nothing failed, nothing missing, too large, or loaded from elsewhere.
+
+What only a browser can tell is checked by ``tests/site``.
 
 Usage: python scripts/check_site.py [_build/html]
 Prints one line for each fault and exits with status 1 if there is any.
@@ -9,7 +11,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
 
 from bs4 import BeautifulSoup
 
@@ -17,6 +21,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
 ELSEWHERE = re.compile(r"^(https?:)?//")
 SIMULATED = "Simulated cells"
+SITE_BYTES, PAGE_BYTES = 40_000_000, 3_000_000
+#: GitHub's artifacts refuse these in file names, and so do some file systems.
+AWKWARD = re.compile(r'[:<>|*?"\r\n]')
 
 
 def external_loads(page: Path) -> list[str]:
@@ -76,23 +83,80 @@ def figure_faults(page: Path) -> list[str]:
     return faults
 
 
+class Outline(HTMLParser):
+    """What a page offers and asks for: its anchors, its links and its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: set[str] = set()
+        self.pictures: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.anchors |= {given[k] for k in ("id", "name") if given.get(k) and (k == "id" or tag == "a")}
+        self.links |= {given[k] for k in ("href", "src") if given.get(k)}
+        if tag == "img":
+            self.pictures.add(given.get("src", ""))
+
+
+def outline(page: Path) -> Outline:
+    """Read a page once."""
+    found = Outline()
+    found.feed(page.read_text(encoding="utf-8"))
+    return found
+
+
+def dangling(html: Path, outlines: dict[Path, Outline]) -> list[str]:
+    """Links of pages to files or anchors that are not there; ``#name=value`` is the state of a page, no anchor."""
+    faults = []
+    for page, found in outlines.items():
+        for link in sorted(found.links):
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            path, anchor = urldefrag(link)
+            anchor = "" if "=" in anchor else unquote(anchor)
+            target = (page.parent / unquote(urlsplit(path).path)).resolve() if urlsplit(path).path else page
+            if not target.is_file():
+                faults.append(f"{page.relative_to(html)}: links to {link}, which is not there")
+            elif anchor and target in outlines and anchor not in outlines[target].anchors:
+                faults.append(f"{page.relative_to(html)}: links to {link}, which has no such anchor")
+    return faults
+
+
+def too_large(html: Path, outlines: dict[Path, Outline]) -> list[str]:
+    """A site or a page (with its pictures) that is larger than it may be."""
+    total = sum(p.stat().st_size for p in html.rglob("*") if p.is_file())
+    faults = [f"the site has {total / 1e6:.1f} MB"] if total > SITE_BYTES else []
+    for page, found in outlines.items():
+        shown = [page, *((page.parent / unquote(urlsplit(p).path)) for p in found.pictures if not urlsplit(p).scheme)]
+        size = sum(p.stat().st_size for p in shown if p.is_file())
+        faults += [f"{page.relative_to(html)}: {size / 1e6:.1f} MB with its pictures"] if size > PAGE_BYTES else []
+    return faults
+
+
 def main() -> int:
-    html = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "_build" / "html"
+    html = (Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "_build" / "html").resolve()
     executed = PROJECT / "book" / "executed"
-    pages = sorted(html.rglob("*.html"))
+    pages = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.relative_to(html).parts]
     books = sorted(executed.rglob("*.ipynb"))
+    outlines = {page: outline(page) for page in pages}
     faults = [] if pages else [f"{html}: no page"]
     faults += [] if books else ["book/executed: no executed notebook"]
-    faults += [f"{p.relative_to(html)}: loads {a}" for p in pages for a in external_loads(p)]
-    faults += [f"{p.relative_to(html)}: {f}" for p in pages for f in figure_faults(p)]
+    faults += [f"{p.relative_to(html)}: loads {a}" for p in sorted(html.rglob("*.html")) for a in external_loads(p)]
     faults += [f"{s.relative_to(html)}: loads {a}" for s in sorted(html.rglob("*.css")) for a in style_loads(s)]
     faults += [f"{b.relative_to(executed)}: {f}" for b in books for f in broken_cells(b)]
-    shown = [p for p in pages if "_static" not in p.parts and p != html / "index.html"]
+    faults += [f"{p.relative_to(html)}: {f}" for p in pages for f in figure_faults(p)]
+    faults += dangling(html, outlines) + too_large(html, outlines)
+    faults += [f"{p.relative_to(html)}: its name" for p in html.rglob("*") if AWKWARD.search(p.name)]
+    shown = [p for p in pages if p != html / "index.html"]
     if not is_simulated(executed):  # the workshop is simulated in every build
         episodes = {p.stem for p in (executed / "workshop").glob("*.ipynb")}
         shown = [p for p in shown if p.parent.name == "workshop" and p.stem in episodes]
     faults += [f"{p.relative_to(html)}: does not say that its cells are simulated" for p in shown if unmarked(p)]
-    print("\n".join(faults) or f"{len(pages)} pages, {len(books)} notebooks: nothing wrong found")
+    size = sum(p.stat().st_size for p in html.rglob("*") if p.is_file()) / 1e6
+    print("\n".join(faults) or f"{len(pages)} pages, {size:.1f} MB, {len(books)} notebooks: nothing wrong found")
     return 1 if faults else 0
 
 

@@ -39,9 +39,10 @@ figures_bars figures_data figures_methods figures_maps figures_pretraining figur
 figures_claims figures_rigor figures_worlds figures_workshop figures
 attachments tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
+browser printing page_fixes
 tidy run_facts execution chapters explorer_data explorer run_picker provenance runs site_pages hover episodes site
-lifeline damage grid own_pages own_data own_example doctor
-run_commands cell_commands workshop_commands
+results_archive lifeline damage grid own_pages own_data own_example doctor
+run_commands cell_commands workshop_commands site_commands
 data_requests fetching data_commands cli
 """.split()  # noqa: SIM905 - groups of a line each
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import nbformat
@@ -64,6 +65,27 @@ def test_the_banner_of_a_simulated_build_is_in_the_configuration(workspace):
     assert "Simulated cells" in config["sphinx"]["config"]["html_theme_options"]["announcement"]
 
 
+def configuration_with(url, folder, monkeypatch):
+    text, n = re.subn(r'(?m)^  url: ".*"$', f'  url: "{url}"', (PROJECT / "_config.yml").read_text())
+    assert n == 1, "the address of the repository is one line"
+    folder.mkdir(exist_ok=True)
+    (folder / "_config.yml").write_text(text)
+    monkeypatch.setattr(site, "PROJECT", folder)
+    return site.read_config()
+
+
+def test_without_a_repository_there_is_nothing_to_launch_from(tmp_path, monkeypatch):
+    config = configuration_with("", tmp_path, monkeypatch)
+    assert not {"repository", "launch_buttons"} & set(config) and not config["html"]["use_repository_button"]
+
+
+def test_launch_buttons_lead_to_the_published_notebooks(tmp_path, monkeypatch):
+    config = configuration_with("https://github.com/o/r", tmp_path, monkeypatch)
+    assert config["repository"] == {"url": "https://github.com/o/r", "branch": "gh-pages", "path_to_book": "_sources"}
+    assert set(config["launch_buttons"]) == {"notebook_interface", "binderhub_url", "colab_url"}
+    assert config["html"]["use_repository_button"]
+
+
 def load_checker():
     spec = importlib.util.spec_from_file_location("check_site", PROJECT / "scripts" / "check_site.py")
     module = importlib.util.module_from_spec(spec)
@@ -103,6 +125,41 @@ def test_the_checker_finds_failed_and_unexecuted_cells(tmp_path):
     path = tmp_path / "book.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[failed, nbformat.v4.new_code_cell("2")]), path)
     assert load_checker().broken_cells(path) == ["cell 1: ZeroDivisionError", "cell 2 was not executed"]
+
+
+def site_of(folder, **pages):
+    for name, text in pages.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    checker = load_checker()
+    return checker, {p: checker.outline(p) for p in sorted(folder.glob("*.html"))}
+
+
+def test_the_checker_finds_links_to_nothing(tmp_path):
+    checker, outlines = site_of(
+        tmp_path,
+        a='<a href="b.html#there"></a><a href="b.html#gone"></a><a href="#here"></a><a href="#nowhere"></a>'
+        '<a href="c.html"></a><a href="https://x.example/#y"></a><a href="b.html?q=1"></a>'
+        '<a href="b.html#task=x"></a><a href="mailto:x"></a>',
+        b='<p id="there"></p><img src="gone.png">',
+    )
+    assert checker.dangling(tmp_path, outlines) == [
+        "a.html: links to #here, which has no such anchor",
+        "a.html: links to #nowhere, which has no such anchor",
+        "a.html: links to b.html#gone, which has no such anchor",
+        "a.html: links to c.html, which is not there",
+        "b.html: links to gone.png, which is not there",
+    ]
+
+
+def test_the_checker_weighs_a_page_with_its_pictures(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(bytes(900))
+    checker, outlines = site_of(tmp_path, a='<img src="x.png"><img src="x.png">', b="<p>")
+    monkeypatch.setattr(checker, "PAGE_BYTES", 1000)
+    assert checker.too_large(tmp_path, outlines) == []
+    (tmp_path / "a.html").write_text("x" * 101)
+    assert checker.too_large(tmp_path, outlines) == ["a.html: 0.0 MB with its pictures"]
+    monkeypatch.setattr(checker, "SITE_BYTES", 1000)
+    assert checker.too_large(tmp_path, outlines)[0] == "the site has 0.0 MB"
 
 
 def test_the_data_folder_is_a_link_and_is_remembered(workspace, tmp_path):
