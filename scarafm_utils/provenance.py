@@ -169,7 +169,7 @@ def run_lines(facts: dict[str, Any]) -> dict[str, str]:
     lines = {
         "Parameters": f"{parameters}; all others as the notebook and the profile say" if parameters else "",
         "Profile": f"`{facts['profile']}`, source `{facts['source']}`" if "profile" in facts else "",
-        "Data (SHA-256)": ", ".join(cells),
+        "Data (SHA-256 of source files, else of processed cells)": ", ".join(cells),
         "Code": f"scarafm_utils {code['version']}, digest `{code['digest']}`{commit}" if code else "",
         "Run": run_cost(facts),
         "Versions": ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items()),

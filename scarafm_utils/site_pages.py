@@ -64,7 +64,8 @@ _KEPT = """(sec-real-numbers)=
 ## Numbers from real cells
 
 AUROC of logistic regression on raw values, in a random split and with each of {n} libraries held out in turn.
-These numbers are kept in the repository and were **not computed by this build**: {origin}.
+The label is a cell type, not stress, so this is no claim of the paper; it shows how libraries of one study differ.
+These numbers are kept in the repository: {origin}.
 
 {table}
 
@@ -74,10 +75,11 @@ What they mean is told in the {{doc}}`audit <executed/audit/index>` and the chap
 
 
 def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
-    """Write the parts that prose pages include: ``front.md``, ``kept.md``, ``status.md``, ``citation.bib``."""
+    """Write the parts that prose pages include, one file for each."""
     parts = {
         "front.md": front_text(workspace),
         "kept.md": kept_text(),
+        "claims.md": claims_text(),
         "status.md": status_text(workspace),
         "citation.bib": bibtex(yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))),
     }
@@ -131,6 +133,15 @@ def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
     random = part.loc[part["protocol"] == "random", "auroc"].mean()
     values = [random, held_out.min(), held_out.median(), held_out.max()]
     return [label.replace("_", " "), *(f"{value:.3f}" for value in values)]
+
+
+def claims_text() -> str:
+    """The paper map's rows of claims: words, section, function, and what is measured in their place."""
+    rows = [
+        [f'"{s.quote}"', s.section, f"`06_claims.md`, `claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"]
+        for s in STATEMENTS.values()
+    ]
+    return _markdown_table(["In the paper's words", "Section", "Notebook, function", "What is measured here"], rows)
 
 
 def status_text(workspace: Workspace) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from scarafm_utils import chapters, real_numbers, site_pages
+from scarafm_utils import chapters, claims, real_numbers, site_pages
 from scarafm_utils.files import write_json
 from scarafm_utils.run_facts import failure_path
 from scarafm_utils.statements import STATEMENTS
@@ -59,7 +59,7 @@ def test_real_results_stand_on_the_first_page_of_a_real_build_only(tmp_path, mon
 def test_numbers_kept_from_real_cells_come_with_origin_date_and_command():
     text = site_pages.kept_text()
     table, facts = real_numbers.read_real_numbers()
-    assert all(facts[key] in text for key in ("dataset", "date", "command")) and "not computed by this build" in text
+    assert all(facts[key] in text for key in ("dataset", "date", "command")) and "not by this build" in text
     rows = table[(table["panel"] == "shift") & (table["label"] == "hair") & (table["variant"] == "as it stands")]
     held_out = rows.loc[rows["protocol"] == "replicate", "auroc"]
     assert f"| hair | {rows.loc[rows['protocol'] == 'random', 'auroc'].item():.3f} | {held_out.min():.3f} |" in text
@@ -120,6 +120,9 @@ def test_the_paper_map_has_every_figure_table_section_and_claim():
              *(f"Supplementary Table {n}" for n in (1, 2)), "3.1", "3.2", "4, discussion", "A.1.1", "A.1.2", "A.2",
              "A.3", "A.4", "2, data", "2, foundation model", "2, representation", "2, experimental design"]  # fmt: skip
     assert [p for p in parts if f"* - {p}" not in MAP] == []
-    for says in STATEMENTS.values():
-        assert f'"{says.quote}"' in MAP and f"`claims.{says.name}`" in MAP
+    assert "{include} executed/pages/claims.md" in MAP
+    rows = site_pages.claims_text().splitlines()[2:]
+    for says, row in zip(STATEMENTS.values(), rows, strict=True):
+        assert f'"{says.quote}"' in row and says.estimand in row and row.count(" | ") == 3
+        assert getattr(claims, says.name).__module__ == "scarafm_utils.claims" and f"`claims.{says.name}`" in row
     assert json.loads((PROJECT / "book" / "real_numbers.json").read_text())["dataset"] in MAP
