@@ -16,6 +16,12 @@ POOLED = tuple(name for name in COLOURS if name != "CNN")
 SLOTS = {(head, name): 8.0 * h + i for h, head in enumerate(HEAD_COLUMNS) for i, name in enumerate(POOLED)}
 SLOTS["CNN", "CNN"] = 23.0
 
+#: What a figure of results says of each row.
+SHOWN = (
+    "tissue", "task", "protocol", "train_dataset", "test_dataset", "label", "held_out", "representation", "head",
+    "n_train", "n_train_cells", "seed", "fidelity", "n_test", "auroc", "auroc_low", "auroc_high", "auroc_hard",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TaskLabel:
@@ -60,6 +66,11 @@ def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str
     chosen = runs.drop_duplicates(["task", "label"])[["task", "label", "held_out", "seed"]]
     rows = rows.merge(chosen, on=["task", "label", "held_out", "seed"])
     return rows.drop_duplicates(["task", "label", "head", "representation", "n_train"])
+
+
+def shown_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns by which a row of a figure is known, and those that are drawn: what its table holds."""
+    return rows[[column for column in SHOWN if column in rows]]
 
 
 def main_fidelity(rows: pd.DataFrame) -> pd.DataFrame:

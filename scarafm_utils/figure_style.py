@@ -8,9 +8,13 @@ and no global setting changes: the style is applied while a figure is made and w
 from __future__ import annotations
 
 import io
+import re
 
 import matplotlib
 from matplotlib.figure import Figure
+
+#: Dots per inch of what an SVG cannot hold as shapes.
+RASTER = 100
 
 #: Representations of the paper, in the order of its legends, with their colours.
 COLOURS = {
@@ -29,7 +33,7 @@ NAMES = {name: name for name in COLOURS} | {
     "PCA_2": "PCA (2D)",
     "PCA_3": "PCA (3D)",
 }
-HATCHES = dict(zip(COLOURS, ["", "////", "....", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
+HATCHES = dict(zip(COLOURS, ["", "////", "++++", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
 MARKERS = dict(zip(COLOURS, ["o", "s", "D", "v", "^", "P", "X", "*"], strict=True))
 
 #: Heads that take any representation; the CNN is drawn at the end of the last one.
@@ -138,12 +142,33 @@ def styled(function):
 
 
 def figure_bytes(figure: Figure, format: str, *, dpi: int = 160) -> bytes:
-    """The figure as the bytes of a PNG or SVG file: same figure, same bytes, no date inside."""
+    """The figure as the bytes of a PNG or SVG file: same figure, same bytes, no date inside.
+
+    Both are kept small, since a site holds hundreds: a PNG has at most 256 colours, an SVG two decimals.
+    """
     buffer = io.BytesIO()
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format=format, dpi=dpi, metadata=dates.get(format))
+        figure.savefig(buffer, format=format, dpi=RASTER if format == "svg" else dpi, metadata=dates.get(format))
+    shorten = {"png": _with_palette, "svg": _with_two_decimals}
+    return shorten.get(format, bytes)(buffer.getvalue())
+
+
+def _with_palette(png: bytes) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    settings = {"method": Image.Quantize.MEDIANCUT, "dither": Image.Dither.NONE}
+    picture.quantize(256, **settings).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _with_two_decimals(svg: bytes) -> bytes:
+    """Lines without indentation, coordinates rounded; factors of scale and comments are left alone."""
+    text = "\n".join(line.strip() for line in svg.decode().splitlines())
+    kept_or_long = r"<!--.*?-->|scale\([^)]*\)|\d+\.\d{3,}"
+    return re.sub(kept_or_long, lambda m: f"{float(m[0]):.2f}" if m[0][0].isdigit() else m[0], text).encode()
 
 
 def mark_simulated(figure: PageFigure, simulated: bool) -> PageFigure:

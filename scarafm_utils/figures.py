@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .figure_rows import fullest_size, main_fidelity, paper_rows
+from .figure_rows import fullest_size, main_fidelity, paper_rows, shown_columns
 from .figure_style import (
     COLOURS,
     CONSERVING,
@@ -143,7 +143,7 @@ def protocol_gradient(
     if len(rows):
         rows = rows[rows["n_train"] == fullest_size(rows, n_train)]
     figure = PageFigure(PAGE_WIDTH, 3.9)
-    figure.data = rows[rows["representation"].isin([*CONSERVING, *SUMMARISED])]
+    figure.data = shown_columns(rows[rows["representation"].isin([*CONSERVING, *SUMMARISED])])
     ax = figure.panel(0.65, 0.75, PAGE_WIDTH - 0.8, 2.55)
     for family in FAMILIES:
         _draw_family(ax, rows, family)
@@ -180,7 +180,7 @@ def metric_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFigu
     if rows.empty:
         raise InputError("metric_figure: no row has both auroc and auroc_hard. Run some tasks first.")
     figure = PageFigure(5.6, 5.9)
-    figure.data = rows
+    figure.data = shown_columns(rows)
     ax = figure.panel(0.75, 0.8, 4.5, 4.5)
     low = min(0.45, float(rows[["auroc", "auroc_hard"]].min().min()) - 0.03)
     ax.plot([low, 1.02], [low, 1.02], color="black", linewidth=0.9, linestyle=":", gid="identity")

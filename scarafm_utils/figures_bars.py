@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .figure_rows import SLOTS, TaskLabel, fullest_size, ordered_tasks, paper_rows
+from .figure_rows import SLOTS, TaskLabel, fullest_size, ordered_tasks, paper_rows, shown_columns
 from .figure_style import (
     COLOURS,
     GREY,
@@ -121,7 +121,7 @@ def bars_figure(
     lines = max(t.title.count("\n") for names in tasks.values() for t in names)
     pitch = height + 0.77 + 0.15 * lines
     figure = PageFigure(PAGE_WIDTH, 0.42 + pitch * len(layout))
-    figure.data = rows
+    figure.data = shown_columns(rows)
     widest = max(layout, key=lambda row: sum(len(tasks[p]) for p in row))
     slot = (PAGE_WIDTH - 0.1 - 0.6 * len(widest)) / max(sum(len(tasks[p]) for p in widest), least)
     for r, row in enumerate(layout):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .figure_rows import POOLED, TaskLabel, ordered_tasks, paper_rows
+from .figure_rows import POOLED, TaskLabel, ordered_tasks, paper_rows, shown_columns
 from .figure_style import (
     COLOURS,
     GREY,
@@ -172,7 +172,7 @@ def scaling_figure(results: pd.DataFrame, *, tissue: str, simulated: bool = Fals
         sizes["all"] = 2 * max((float(n) for n in given), default=500.0)
     tasks = ordered_tasks(rows)
     figure = PageFigure(PAGE_WIDTH, _heights(tasks))
-    figure.data = rows.drop(columns=["x", "own"])
+    figure.data = shown_columns(rows)
     grid = _draw_rows(figure, rows, tasks, sizes)
     for ax, head in zip(grid[0], HEAD_COLUMNS, strict=True):
         centre = PAGE_WIDTH * (ax.get_position().x0 + ax.get_position().x1) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .figure_rows import TaskLabel, main_fidelity, with_text_keys
+from .figure_rows import TaskLabel, main_fidelity, shown_columns, with_text_keys
 from .figure_style import (
     GREY,
     NAMES,
@@ -140,7 +140,7 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     n_lines, n_groups = len(rows[["group", "line"]].drop_duplicates()), rows["group"].nunique()
     height = 0.27 * (n_lines + 1.3 * n_groups)
     figure = PageFigure(PAGE_WIDTH, height + 1.2)
-    figure.data = rows
+    figure.data = shown_columns(rows)
     ax = figure.panel(2.2, 0.45, PAGE_WIDTH - 2.4, height)
     _draw_groups(ax, rows)
     chance_and_ceiling(ax, vertical=True)

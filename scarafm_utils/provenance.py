@@ -2,6 +2,7 @@
 
 An executed notebook keeps each figure's SVG and table inside the figure's output (`figure_style`).
 Here they become files beside the page, and a cell below the figure says where it comes from.
+The PNG is the picture that the page shows, which the build stores under its checksum.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path) -> list[
     project
         The root of the book's sources; links start there.
     files
-        Folder for the figures' files: CSV, SVG and PNG.
+        Folder for the figures' files: CSV and SVG.
 
     Returns
     -------
@@ -83,13 +84,9 @@ def _take_figures(cell: NotebookNode) -> list[dict[str, str]]:
 
 
 def _write_files(figure: dict[str, str], stem: Path) -> dict[str, Path]:
-    """Write what there is of CSV, SVG and PNG; the name says which function drew it."""
+    """Write what there is of CSV and SVG; the name says which function drew it."""
     name = f"{stem.name}-{figure['function'].rpartition('.')[2]}"
-    contents = {
-        "CSV": figure["csv"].encode(),
-        "SVG": figure["svg"].encode(),
-        "PNG": base64.b64decode(figure["png"]),
-    }
+    contents = {"CSV": figure["csv"].encode(), "SVG": figure["svg"].encode()}
     paths = {kind: stem.with_name(f"{name}.{kind.lower()}") for kind, content in contents.items() if content}
     for kind, path in paths.items():
         with atomic_path(path) as temporary:
@@ -104,7 +101,13 @@ def _figure_cell(
 
     caption = cell.metadata.get("caption", "")
     up = "../" * (len(here.parts) - 1)
-    links = [_link(f"{up}{path.relative_to(project).as_posix()}", kind, path) for kind, path in paths.items()]
+    png = base64.b64decode(figure["png"])
+    links = [
+        _link(f"{up}{path.relative_to(project).as_posix()}", kind, path.name, path.stat().st_size)
+        for kind, path in paths.items()
+    ]
+    address = f"{up}_images/{hashlib.sha256(png).hexdigest()}.png"
+    links.append(_link(address, "PNG", paths["SVG"].with_suffix(".png").name, len(png)))
     links.append(f'<a href="{notebook_address(here)}" download>executed notebook</a>')
     lines = {
         "Cells": _cells(cell, facts),
@@ -126,9 +129,9 @@ def drawing_details(function: str, address: str) -> str:
     return _FIGURE.format(caption="", links=", ".join(links), facts=_listed(lines)) + "\n"
 
 
-def _link(address: str, kind: str, path: Path) -> str:
+def _link(address: str, kind: str, name: str, size: int) -> str:
     what = {"CSV": "table (CSV", "SVG": "figure (SVG", "PNG": "figure (PNG"}[kind]
-    return f'<a href="{address}" download>{what}, {-(-path.stat().st_size // 1000):,} kB)</a>'
+    return f'<a href="{address}" download="{name}">{what}, {-(-size // 1000):,} kB)</a>'
 
 
 def notebook_address(page: Path) -> str:

@@ -137,11 +137,13 @@ def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
 
 def claims_text() -> str:
     """The paper map's rows of claims: words, section, function, and what is measured in their place."""
+    head = ["In the paper's words", "Section", "Notebook, function", "What is measured here"]
     rows = [
         [f'"{s.quote}"', s.section, f"`06_claims.md`, `claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"]
         for s in STATEMENTS.values()
     ]
-    return _markdown_table(["In the paper's words", "Section", "Notebook, function", "What is measured here"], rows)
+    lines = ["* - " + "\n  - ".join(row) for row in (head, *rows)]
+    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 24 12 26 38", "", *lines, "```"])
 
 
 def status_text(workspace: Workspace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -491,6 +492,8 @@ def test_everything_drawn_lies_inside_the_figure_and_names_do_not_overlap(name):
 def test_same_table_same_bytes_and_pages_wide_enough_to_read(name):
     one, two = (figures.figure_bytes(DATA_FIGURES[name](), "svg") for _ in range(2))
     assert one == two and b"<dc:date>" not in one
+    assert b"scale(0.015625)" in one, "letters keep their size"
+    assert not re.search(rb"\d\.\d{3}", re.sub(rb"<!--.*?-->|scale\([^)]*\)", b"", one)), "two decimals"
     image = imread(io.BytesIO(figures.figure_bytes(DATA_FIGURES[name](), "png", dpi=100)))
     assert 700 <= image.shape[1] <= 900 and image[..., :3].mean() < 0.99
     assert DATA_FIGURES[name]()._repr_png_().startswith(b"\x89PNG")
