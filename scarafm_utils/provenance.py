@@ -38,7 +38,7 @@ _PAGE = """:::{dropdown} How this page was made
 :::"""
 
 
-def write_page(source: Path, page: Path, *, project: Path, files: Path) -> list[Path]:
+def write_page(source: Path, page: Path, *, project: Path, files: Path, svg: bool = True) -> list[Path]:
     """Copy an executed notebook to a page of the book, with details and downloads under each figure.
 
     Parameters
@@ -49,6 +49,8 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path) -> list[
         The root of the book's sources; links start there.
     files
         Folder for the figures' files: CSV and SVG.
+    svg
+        Whether there are SVG files; a book has hundreds of grid pages, which do without.
 
     Returns
     -------
@@ -63,8 +65,9 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path) -> list[
     for cell in notebook.cells:
         cells.append(cell)
         for figure in _take_figures(cell):
-            stem = f"{facts['chapter']}-{facts['run']}-{len(written) + 1}"
-            paths = _write_files(figure, files / stem)
+            number, function = len(written) + 1, figure["function"].rpartition(".")[2]
+            figure["name"] = f"{facts['chapter']}-{facts['run']}-{number}-{function}"
+            paths = _write_files(figure if svg else figure | {"svg": ""}, files)
             cells.append(_figure_cell(cell, figure, paths, facts, here, project))
             written.append(paths)
     if facts:
@@ -83,11 +86,10 @@ def _take_figures(cell: NotebookNode) -> list[dict[str, str]]:
     return [dict(d.pop(FIGURE_TYPE)) | {"png": d["image/png"]} for d in data]
 
 
-def _write_files(figure: dict[str, str], stem: Path) -> dict[str, Path]:
-    """Write what there is of CSV and SVG; the name says which function drew it."""
-    name = f"{stem.name}-{figure['function'].rpartition('.')[2]}"
+def _write_files(figure: dict[str, str], folder: Path) -> dict[str, Path]:
+    """Write what there is of CSV and SVG."""
     contents = {"CSV": figure["csv"].encode(), "SVG": figure["svg"].encode()}
-    paths = {kind: stem.with_name(f"{name}.{kind.lower()}") for kind, content in contents.items() if content}
+    paths = {kind: folder / f"{figure['name']}.{kind.lower()}" for kind, content in contents.items() if content}
     for kind, path in paths.items():
         with atomic_path(path) as temporary:
             temporary.write_bytes(contents[kind])
@@ -107,7 +109,7 @@ def _figure_cell(
         for kind, path in paths.items()
     ]
     address = f"{up}_images/{hashlib.sha256(png).hexdigest()}.png"
-    links.append(_link(address, "PNG", paths["SVG"].with_suffix(".png").name, len(png)))
+    links.append(_link(address, "PNG", f"{figure['name']}.png", len(png)))
     links.append(f'<a href="{notebook_address(here)}" download>executed notebook</a>')
     lines = {
         "Cells": _cells(cell, facts),

@@ -63,7 +63,8 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     for page, text in pages.items():
         write_text(page, text)
     for page, source in sources.items():
-        write_page(source, page, project=EXECUTED.parents[1], files=EXECUTED / "files")
+        files, svg = EXECUTED / "files", page.stem == "index"
+        write_page(source, page, project=EXECUTED.parents[1], files=files, svg=svg)
     return [*pages, *sources]
 
 
@@ -197,4 +198,6 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
         lines = (result.stdout + result.stderr).strip().splitlines()
         raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
     mend_pages(html)
+    for path in (html / "_static").rglob("*.map"):  # the theme's own sources: megabytes that no reader needs
+        path.unlink()
     return html

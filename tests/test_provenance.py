@@ -72,6 +72,16 @@ def test_the_page_says_under_the_figure_how_it_was_made_and_links_its_files(tmp_
     assert str(tmp_path) not in "\n".join(c.source for c in page.cells)
 
 
+def test_a_grid_page_may_do_without_svg(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(cells=[metric_cell()], metadata={"scarafm": FACTS}), tmp_path / "run.ipynb")
+    written = provenance.write_page(
+        tmp_path / "run.ipynb", tmp_path / "book" / "x.ipynb", project=tmp_path, files=tmp_path / "files", svg=False
+    )
+    assert [p.suffix for p in written] == [".csv"]
+    text = nbformat.read(tmp_path / "book" / "x.ipynb", as_version=4).cells[1].source
+    assert "PNG" in text and "SVG" not in text
+
+
 def test_every_page_ends_with_its_own_facts_and_an_older_run_shows_what_it_has(tmp_path):
     old = {k: v for k, v in FACTS.items() if k in ("chapter", "run", "parameters", "profile", "source", "seconds")}
     page, _ = page_of(tmp_path, nbformat.v4.new_markdown_cell("# Title"), facts=old)
