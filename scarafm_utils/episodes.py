@@ -35,7 +35,7 @@ _SOLUTION = re.compile(r"^```\{solution-start\}.*?^```$\n?", re.MULTILINE | re.D
 _SOLUTION_END = re.compile(r"^```\{solution-end\}\n```$\n?", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w-]+)\} *(.*)$")
 _ROLE = re.compile(r"\{(?:term|doc|ref)\}`([^`<]+?)(?: <[^>]*>)?`")
-_SHOWN = {"exercise-start": "### Exercise: {}", "solution-start": "#### Solution", "admonition": "**{}**"}
+_SHOWN = {"exercise-start": "### Exercise {}", "solution-start": "#### Solution", "admonition": "**{}**"}
 
 
 def episode_path(name: str) -> Path:
@@ -136,8 +136,8 @@ def _without_solutions(cells: list[NotebookNode]) -> list[NotebookNode]:
 def plain_markdown(text: str) -> str:
     """Markdown that any notebook program shows, from the MyST of an episode.
 
-    >>> plain_markdown("```{exercise-start} Break it\\n:label: ex-1\\n```\\nHold out a {term}`replicate`.")
-    '### Exercise: Break it\\nHold out a replicate.'
+    >>> plain_markdown("```{exercise-start} 1: break it\\n:label: ex-1\\n```\\nHold out a {term}`replicate`.")
+    '### Exercise 1: break it\\nHold out a replicate.'
     """
     lines, fence = [], ""
     for line in re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE).split("\n"):

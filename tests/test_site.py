@@ -60,6 +60,19 @@ def test_a_chapter_without_data_is_a_page_that_says_so(workspace, tmp_path):
     assert "`demo` has no data for this chapter" in text
 
 
+def test_episodes_are_pages_where_they_were_run_and_the_profile_wants_them(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "episode_run", lambda name: tmp_path / "class" / f"{name}.ipynb")
+    (tmp_path / "class").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "class" / "1_splits.ipynb")
+    pages = tmp_path / "executed" / "workshop"
+    site.fill_executed(workspace)
+    assert (pages / "1_splits.ipynb").exists() and not (pages / "1_splits.md").exists()
+    assert "has no data for this chapter" in (pages / "5_transfer.md").read_text()
+    without = Workspace(workspace.profile.model_copy(update={"workshop": False}), workspace.manifest, workspace.folder)
+    site.fill_executed(without)
+    assert (pages / "1_splits.md").exists() and not (pages / "1_splits.ipynb").exists()
+
+
 def test_the_banner_of_a_simulated_build_is_in_the_configuration(workspace):
     config = yaml.safe_load(site.write_config(workspace).read_text())
     assert "Simulated cells" in config["sphinx"]["config"]["html_theme_options"]["announcement"]
