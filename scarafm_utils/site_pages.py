@@ -15,7 +15,7 @@ from .real_numbers import origin, read_real_numbers
 from .run_facts import failure_path
 from .runs import read_run
 from .statements import STATEMENTS
-from .tidy import escape_markup, run_sizes, run_title
+from .tidy import caption_notice, escape_markup, run_sizes, run_title
 from .workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ on one at a time.
 None of it can show what the paper's data say.
 Real cells: {{ref}}`below <sec-real-numbers>`."""
 
-_REAL = """Profile `{profile}`, **real cells** (source `{source}`), data sets {datasets}.
+_REAL = """Profile `{profile}`, **real cells** of {datasets} (source `{source}`). {label}
 Mean AUROC over representations, heads and tasks, from scores and from hard labels:
 
 {table}
@@ -98,7 +98,8 @@ def front_text(workspace: Workspace) -> str:
         return _FRONT.format(claims=claims, heading="What this build shows", build=build)
     names = [d.id for tissue in profile.tissues for d in workspace.datasets(tissue, role="downstream")]
     table = found_table(workspace)
-    build = _REAL.format(profile=profile.name, source=profile.source, datasets=", ".join(names), table=table)
+    facts = {"profile": profile.name, "source": profile.source, "label": caption_notice(workspace)}
+    build = _REAL.format(**facts, datasets=", ".join(names), table=table)
     return _FRONT.format(claims=claims, heading="What this build found", build=build)
 
 
