@@ -163,6 +163,7 @@ rule site:
         "CITATION.cff",
         "LICENSE",
         "LICENSE-text",
+        "book/_templates/book-pdf.html",
         "book/real_numbers.csv",
         "scarafm_utils/hover.py",
         sorted(str(p) for p in Path("book").glob("*.[mb][di]*")),

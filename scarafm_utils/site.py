@@ -200,4 +200,6 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
     mend_pages(html)
     for path in (html / "_static").rglob("*.map"):  # the theme's own sources: megabytes that no reader needs
         path.unlink()
+    # Pages offer these from ``_downloads``, where Sphinx has put them once more.
+    shutil.rmtree(html / "_static" / "generated" / "workshop", ignore_errors=True)
     return html

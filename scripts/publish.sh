@@ -1,6 +1,6 @@
 #!/bin/sh
 # Put a folder onto the branch gh-pages and push it: publish.sh FOLDER [SUBFOLDER]
-# Without SUBFOLDER it becomes the whole site, and laptop/ stays as it is; with it, only SUBFOLDER changes.
+# Without SUBFOLDER it becomes the site, and sites that were put beside it stay; with it, only SUBFOLDER changes.
 # The branch keeps one commit: built sites are large, and each can be built again.
 set -eu
 folder=$(cd "$1" && pwd) sub=${2:-}
@@ -20,8 +20,11 @@ fi
 if [ -n "$sub" ]; then
   rm -rf "${work:?}/$sub"
   mkdir -p "$work/$sub"
+  touch "$work/$sub/.beside"
 else
-  find "$work" -mindepth 1 -maxdepth 1 ! -name .git ! -name laptop -exec rm -rf {} +
+  for old in "$work"/* "$work"/.nojekyll; do
+    test -e "$old/.beside" || rm -rf "$old"
+  done
 fi
 cp -R "$folder/." "$work/$sub"
 touch "$work/.nojekyll"

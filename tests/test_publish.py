@@ -104,9 +104,10 @@ def test_a_site_is_published_and_another_beside_it(checkout, tmp_path):
     assert published(checkout) == [".nojekyll", "_x.css", "index.html", "old.html"]
     publish(site_folder(tmp_path / "b", "real.html"), "laptop")
     publish(site_folder(tmp_path / "c", "new.html"))
-    assert published(checkout) == [".nojekyll", "index.html", "laptop/index.html", "laptop/real.html", "new.html"]
+    beside = ["laptop/.beside", "laptop/index.html", "laptop/real.html"]
+    assert published(checkout) == [".nojekyll", "index.html", *beside, "new.html"]
     publish(site_folder(tmp_path / "d"), "laptop")
-    assert published(checkout) == [".nojekyll", "index.html", "laptop/index.html", "new.html"]
+    assert published(checkout) == [".nojekyll", "index.html", *beside[:2], "new.html"]
     assert git("rev-list", "--count", "gh-pages", cwd=tmp_path / "remote.git") == ["1"]
 
 
