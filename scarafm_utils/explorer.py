@@ -130,7 +130,8 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
     Returns
     -------
     A specification without data: the page gives ``results`` (value, low, high, row, colour,
-    jitter and what is shown on pointing) and ``chance`` (at most one row, ``at``).
+    jitter and what is shown on pointing), ``chance`` (at most one row, ``at``) and ``gaps``
+    (row, text: a row of the chart all of whose results are missing).
     """
     import altair as alt
 
@@ -148,7 +149,9 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
     dots = results.mark_point(filled=True, size=45, opacity=0.8, cursor="pointer", aria=False)
     dots = dots.encode(x=alt.X("value:Q", **size), shape=shape, tooltip=hover, **place)
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", frame="bounds")
-    chart = alt.layer(chance.encode(x=alt.X("at:Q", **size)), intervals, dots, title=heading)
+    gaps = alt.Chart(alt.NamedData("gaps")).mark_text(x=6, align="left", fontStyle="italic", aria=False)
+    gaps = gaps.encode(y=place["y"], text="text:N", color=alt.value("currentColor"))
+    chart = alt.layer(chance.encode(x=alt.X("at:Q", **size)), intervals, dots, gaps, title=heading)
     chart = chart.properties(width="container", height=alt.Step(28), description="{description}")
     spec = _themed(chart).to_dict()
     return {key: value for key, value in spec.items() if key != "$schema"}

@@ -9,15 +9,16 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import chromium, needs_browser
 from bs4 import BeautifulSoup
 
 from scarafm_utils import explorer
+from scarafm_utils.browser import open_browser, why_no_browser
 from scarafm_utils.explorer_data import NUMBERS, with_pages
 from scarafm_utils.measures import METRICS
 from scarafm_utils.result_tables import IDENTITY, TIDY
 from scarafm_utils.workspace import PROJECT, Workspace, open_workspace
 
+needs_browser = pytest.mark.skipif(bool(why_no_browser()), reason=why_no_browser())
 STATIC = PROJECT / "book" / "_static"
 EVIL = "more than 40 cells</script><script>alert(1)</script>"
 TASKS = ["random:ERP132245", "random:SRP169576", "replicate:GSE273033", "cross:GSE273033:ERP132245"]
@@ -180,7 +181,7 @@ def test_the_charts_scripts_are_those_that_altair_writes_for():
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as opened:
+    with open_browser() as opened:
         yield opened
 
 
@@ -231,6 +232,13 @@ def test_three_filters_narrow_chart_table_and_address_without_the_network(page, 
     assert page.evaluate("location.hash") == "#protocol=random&representation=raw&metric=auprc"
     assert "AUPRC" in page.locator("#explorer-chart").get_attribute("aria-label")
     assert page.asked and all(url.startswith("file://") for url in page.asked)
+
+
+@needs_browser
+def test_a_row_without_any_value_is_drawn_as_missing(page, address):
+    page.goto(f"{address}#task=random:ERP132245&representation=raw&rows=n_train&metric=auroc")
+    dots(page, 1)
+    assert page.locator("#explorer-chart .mark-text.role-mark text").all_text_contents() == ["no value (1)"]
 
 
 @needs_browser

@@ -6,13 +6,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from browsing import chromium, needs_browser
 from bs4 import BeautifulSoup
 
+from scarafm_utils.browser import open_browser, why_no_browser
 from scarafm_utils.chapters import page_runs
 from scarafm_utils.run_picker import PICKERS, _insert, write_pickers
 from scarafm_utils.workspace import PROJECT, Workspace, open_workspace
 
+needs_browser = pytest.mark.skipif(bool(why_no_browser()), reason=why_no_browser())
 NOT_RUN = "random-GSE226826"
 
 
@@ -96,7 +97,7 @@ def test_sphinx_puts_the_picker_below_the_heading_of_its_page_only(executed):
 @needs_browser
 def test_a_choice_opens_its_page_and_the_links_work_without_javascript(executed):
     address = (executed / "leaf_results" / "index.html").as_uri()
-    with chromium() as browser:
+    with open_browser() as browser:
         page = browser.new_page()
         page.goto(address)
         page.get_by_label("Go to a run").select_option("Leaf, replicate: GSE273033")

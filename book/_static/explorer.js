@@ -120,9 +120,16 @@
     }));
   }
 
-  function specification(shown, choice, words) {
+  /** Rows of the chart in which there is nothing but missing results: drawn as missing. */
+  function gaps(chosen, shown, rows) {
+    const drawn = new Set(shown.map((row) => row[rows]));
+    const empty = chosen.filter((row) => !drawn.has(row[rows])).map((row) => row[rows]);
+    return [...new Set(empty)].map((row) => ({ row, text: `no value (${empty.filter((r) => r === row).length})` }));
+  }
+
+  function specification(chosen, shown, choice, words) {
     const { metric, rows, colour } = choice;
-    const present = new Set(shown.map((row) => row[rows]));
+    const present = new Set(chosen.map((row) => row[rows]));
     const values = {
       "{metric}": data.metrics[metric], "{rows}": data.fields[rows], "{colour}": data.fields[colour],
       "{row levels}": data.levels[rows].filter((level) => present.has(level)),
@@ -132,16 +139,16 @@
       Array.isArray(value) ? value.flat() : Object.hasOwn(values, value) ? values[value] : value;
     const spec = JSON.parse(byId("spec").textContent, fill);
     const chance = metric in data.chance ? [{ at: data.chance[metric] }] : [];
-    return { ...spec, datasets: { results: points(shown, choice), chance } };
+    return { ...spec, datasets: { results: points(shown, choice), chance, gaps: gaps(chosen, shown, rows) } };
   }
 
-  async function draw(shown, choice, words) {
+  async function draw(chosen, shown, choice, words) {
     const box = byId("chart");
     const turn = (latest += 1);
     box.hidden = shown.length === 0;
     if (box.hidden) return;
     const options = { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1 };
-    const made = await window.vegaEmbed(box, specification(shown, choice, words), options);
+    const made = await window.vegaEmbed(box, specification(chosen, shown, choice, words), options);
     if (turn !== latest) return made.finalize();
     view?.finalize();
     view = made;
@@ -170,7 +177,7 @@
     fillTable([...shown, ...chosen.filter((row) => row[choice.metric] === null)]);
     listMissing(missing);
     const words = `${data.metrics[choice.metric]} by ${data.fields[choice.rows]}. ${parts[0]}, one dot each. ${data.mark}`;
-    draw(shown, choice, words).catch((error) => {
+    draw(chosen, shown, choice, words).catch((error) => {
       byId("status").textContent += ` The chart could not be drawn (${error.message}); the table has every number.`;
     });
   }
