@@ -105,11 +105,13 @@ import os, subprocess, sys
 from scarafm_utils.lifeline import adopt_orphans, end_children
 adopt_orphans()
 sleeper = "[sys.executable, '-c', 'import time; time.sleep(60)']"
-middle = f"import subprocess, sys; p = subprocess.Popen({sleeper}); print(p.pid)"
-out = subprocess.run([sys.executable, "-c", middle], capture_output=True, text=True).stdout
+middle = f"import subprocess, sys; p = subprocess.Popen({sleeper}, stdout=subprocess.DEVNULL); print(p.pid)"
+out = subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, text=True).stdout
 end_children()
 print(out.strip())
 """
+    started = time.monotonic()
     build = python(code, stdout=subprocess.PIPE)
     orphan = int(build.stdout.readline())
     assert build.wait() == 0 and not psutil.pid_exists(orphan)
+    assert time.monotonic() - started < 50, "the orphan was not killed, it ended by itself"
