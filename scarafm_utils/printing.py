@@ -89,8 +89,8 @@ def _print(document: Path, target: Path) -> None:
         page = browser.new_page(color_scheme="light")
         page.goto(document.resolve().as_uri())
         settle(page)
-        page.pdf(
-            path=target, format="A4", print_background=True, outline=True, tagged=True,
+        page.pdf(  # without tags and outline, which make it half as large again: the site has 40 MB
+            path=target, format="A4", print_background=True, outline=False, tagged=False,
             display_header_footer=True, header_template="<span></span>", footer_template=footer,
             margin={"top": "16mm", "bottom": "16mm", "left": "15mm", "right": "15mm"},
         )  # fmt: skip
