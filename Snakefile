@@ -2,16 +2,17 @@
 # `scarafm build` calls it under a lock; `snakemake --config profile=demo --cores 2` works too.
 # The unit is (chapter, task): papermill runs one notebook, the package does the work.
 
+import os
 from pathlib import Path
 
 from scarafm_utils.chapters import CHAPTERS, evaluation_runs, page_runs
 from scarafm_utils.episodes import EPISODES
 from scarafm_utils.grid import data_files, episode_files, source_files
-from scarafm_utils.workspace import open_workspace
+from scarafm_utils.workspace import open_workspace, profile_path
 
 PROFILE = config.get("profile", "demo")
 paper = open_workspace(PROFILE)
-SETTINGS = f"profiles/{PROFILE}.yaml" if not PROFILE.endswith((".yaml", ".yml")) else PROFILE
+SETTINGS = os.path.relpath(profile_path(PROFILE))
 OUT = f"artifacts/{paper.profile.name}"
 TISSUES = list(paper.profile.tissues)
 RUNS = evaluation_runs(paper)  # {(chapter, slug): (task, label)}

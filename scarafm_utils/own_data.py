@@ -17,7 +17,7 @@ from .grid import link_data
 from .manifest import Dataset, held_out_unit, load_manifest, matched_pairs, select
 from .profiles import load_profile
 from .result_tables import read_results
-from .workspace import PROJECT, open_workspace
+from .workspace import PROJECT, open_workspace, profile_path
 
 #: Sizes of grid, heads and resampling come from this profile unless another one is named.
 BASE = "laptop"
@@ -140,14 +140,14 @@ def reasons(study: OwnStudy) -> list[str]:
 def _name_of(manifest: Path) -> str:
     """The name of the results' folder: that of the manifest, which no profile of the project may have."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", manifest.stem)
-    if (PROJECT / "profiles" / f"{name}.yaml").exists():
+    if profile_path(name).exists():
         raise InputError(f"{manifest.name}: '{name}' is the name of a profile of the project. Rename the manifest")
     return name
 
 
 def _profile_text(folder: Path, base: str, tissue: str, label: str, tasks: tuple[str, ...]) -> str:
     """A profile with the sizes of `base`, as YAML."""
-    path = Path(base) if base.endswith((".yaml", ".yml")) else PROJECT / "profiles" / f"{base}.yaml"
+    path = profile_path(base)
     values = load_profile(path).model_dump(mode="json")
     values |= {
         "name": folder.name, "source": "local", "notice": _NOTICE, "release": None,

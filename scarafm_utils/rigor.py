@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .checkpoints import load_checkpoint, read_checkpoint_facts
+from .checkpoints import load_checkpoint, usable_checkpoint
 from .errors import InputError
 from .experiment import CLASS, Experiment, load_experiment
 from .features import TaskFeatures, measured_everywhere
@@ -87,7 +87,7 @@ def leakage_table(workspace: Workspace) -> pd.DataFrame:
         for task in grid.parsed_tasks:
             if task.protocol == "replicate":
                 experiment = load_experiment(workspace, tissue, task, label=grid.labels[0])
-                inputs = [task.name, grid.labels[0], experiment.checksums, _weights(workspace, tissue)]
+                inputs = [task.name, grid.labels[0], experiment.checksums, _weights(workspace, experiment)]
                 table = kept_table(
                     workspace, f"leakage-{task.slug}", inputs=inputs,
                     compute=lambda e=experiment: _leakage(workspace, e),
@@ -175,20 +175,17 @@ def _checksum(workspace: Workspace, tissue: str, name: str) -> list:
     return [name, sha256_file(workspace.processed_path(tissue, name)), workspace.profile.seed]
 
 
-def _weights(workspace: Workspace, tissue: str) -> str | None:
+def _weights(workspace: Workspace, experiment: Experiment) -> str | None:
     """Checksum of the encoder's weights where it may be used on these cells, else None."""
-    try:
-        facts = read_checkpoint_facts(workspace.checkpoint_dir(tissue))
-    except InputError:
-        return None
-    return facts["weights_sha256"] if facts["corpus_real"] or workspace.simulated else None
+    folder = workspace.checkpoint_dir(experiment.tissue)
+    return usable_checkpoint(folder, experiment.cells.var_names, simulated=workspace.simulated)[0]
 
 
 def _leakage(workspace: Workspace, experiment: Experiment) -> pd.DataFrame:
     model = workspace.profile.model
     cells = _fewer(experiment.cells, workspace.profile.seed)
     experiment = replace(experiment, cells=cells)
-    small = cells.n_obs * cells.n_vars <= MAX_TOKENS and _weights(workspace, experiment.tissue)
+    small = cells.n_obs * cells.n_vars <= MAX_TOKENS and _weights(workspace, experiment)
     folder = workspace.checkpoint_dir(experiment.tissue)
     models = {"": load_checkpoint(folder, device=default_device())} if small else {}
     features = TaskFeatures(cells, models=models, dim=model.dim, n_bins=model.n_bins)

@@ -84,6 +84,12 @@ class Workspace:
         return ad.read_h5ad(path)
 
 
+def profile_path(profile: str | Path) -> Path:
+    """The file of a profile: a path to a YAML file as it is, a name below ``profiles/``."""
+    path = Path(profile)
+    return path if path.suffix in {".yaml", ".yml"} else PROJECT / "profiles" / f"{profile}.yaml"
+
+
 def open_workspace(profile: str | Path, *, threads: int | None = None) -> Workspace:
     """Load a profile by name ('demo') or path and, where asked, fix the thread count.
 
@@ -95,10 +101,7 @@ def open_workspace(profile: str | Path, *, threads: int | None = None) -> Worksp
         Threads for torch and BLAS in this process, and for every head, in place of the
         profile's; None leaves them as they are.  Scores are compared only at equal thread counts.
     """
-    path = Path(profile)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = PROJECT / "profiles" / f"{profile}.yaml"
-    loaded = load_profile(path)
+    loaded = load_profile(profile_path(profile))
     manifest = load_manifest(PROJECT / loaded.manifest)
     loaded.check(manifest)
     if threads is not None:
