@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -104,7 +105,9 @@ def main() -> None:
     except InputError as error:
         sys.stderr.write(f"scarafm: {error}\n")
         sys.exit(2)
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}:
+            raise
         sys.stderr.write(f"scarafm: {error.filename}: {error.strerror}.\n")
         sys.exit(2)
     except ChapterError as error:

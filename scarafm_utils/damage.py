@@ -21,7 +21,7 @@ def find_damaged(workspace: Workspace) -> dict[Path, str]:
     -------
     File → what is wrong with it.
     """
-    found = {path: _notebook_fault(path) for path in sorted(workspace.runs_dir.glob("*/*.ipynb"))}
+    found = {path: notebook_fault(path) for path in sorted(workspace.runs_dir.glob("*/*.ipynb"))}
     found |= {path: _cells_fault(path) for path in sorted((workspace.folder / "processed").glob("*/*.h5ad"))}
     weights = sorted((workspace.folder / "checkpoints").glob("*/model.safetensors"))
     found |= {path: _weights_fault(path) for path in weights}
@@ -47,7 +47,8 @@ def remove_damaged(workspace: Workspace) -> list[str]:
     return lines
 
 
-def _notebook_fault(path: Path) -> str:
+def notebook_fault(path: Path) -> str:
+    """What is wrong with an executed notebook; empty where it is whole."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError, TypeError) as error:

@@ -15,6 +15,8 @@ from .errors import InputError
 
 #: What the system says where nothing more can be written: no space, no quota, a limit on file sizes.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: What it says where nothing may be written at all.
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
@@ -28,6 +30,18 @@ def room_for(name: str) -> Iterator[None]:
         raise
 
 
+def _reserve(temporary: Path) -> None:
+    """Make an empty file, so that a folder that cannot be written to is found before the work, not after it."""
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        name = temporary.parent.name or temporary.parent
+        raise InputError(f"{name}/ cannot be written to ({error.strerror}). Make it writable and run again.") from error
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` only if the block succeeds.
@@ -38,11 +52,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        Where the disk is full.
+        Where the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    with room_for(path.name):
+        _reserve(temporary)
     try:
         with room_for(path.name):
             yield temporary

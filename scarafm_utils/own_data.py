@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .chapters import get_chapter, run
+from .chapters import check_params, get_chapter, run
 from .errors import InputError, suggest
 from .evaluation import collect_results
 from .files import write_text
@@ -97,15 +97,41 @@ def allowed_tasks(manifest: dict[str, Dataset], *, tissue: str, label: str) -> t
     )
 
 
-def run_own_study(study: OwnStudy, chapter: str, params: dict[str, Any], *, report=print) -> list[Path]:
-    """Preprocess the files, evaluate each task, and gather the results.
+def own_runs(study: OwnStudy, chapter: str, sets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parameters of every run of a study: each set of parameters with each task, or with the one it names.
+
+    Raises
+    ------
+    InputError
+        A task that the manifest does not allow, or a parameter that the chapter does not take.
+    """
+    runs = []
+    for params in sets:
+        chosen = [params["task"]] if "task" in params else study.tasks
+        if unknown := [task for task in chosen if task not in study.tasks]:
+            hint = suggest(unknown[0], study.tasks)
+            raise InputError(f"task '{unknown[0]}' is not possible with this manifest: {hint}")
+        runs += [params | {"task": task, "label": study.label} for task in chosen]
+    for params in runs:
+        check_params(chapter, params, profile=study.profile)
+    return runs
+
+
+def run_own_study(
+    study: OwnStudy, chapter: str, runs: list[dict[str, Any]], *, out: Path | None = None, report=print
+) -> list[Path]:
+    """Preprocess the files, make each run, and gather the results.
 
     Parameters
     ----------
     study
         From `plan_own_study`.
-    chapter, params
-        As for `chapters.run`; with `task` among them only that one runs.
+    chapter
+        A results chapter.
+    runs
+        From `own_runs`.
+    out
+        Where the executed notebook goes, of a single run.
     report
         Called with one line after each step.
 
@@ -113,19 +139,15 @@ def run_own_study(study: OwnStudy, chapter: str, params: dict[str, Any], *, repo
     -------
     The executed notebooks: preprocessing first, then the tasks.
     """
-    chosen = [params["task"]] if "task" in params else list(study.tasks)
-    if unknown := [t for t in chosen if t not in study.tasks]:
-        raise InputError(f"task '{unknown[0]}' is not possible with this manifest: {suggest(unknown[0], study.tasks)}")
     paths = [run("preprocessing", {"tissue": study.tissue}, profile=study.profile)]
     report("done: preprocessing")
     workspace = open_workspace(study.profile)
     if workspace.datasets(study.tissue, role="pretraining"):
         paths.append(run("pretraining", {"tissue": study.tissue}, profile=study.profile))
         report("done: pretraining")
-    for number, task in enumerate(chosen, start=1):
-        own = params | {"task": task, "label": study.label}
-        paths.append(run(chapter, own, profile=study.profile))
-        report(f"done: [{number}/{len(chosen)}] {task}")
+    for number, params in enumerate(runs, start=1):
+        paths.append(run(chapter, params, profile=study.profile, out=out))
+        report(f"done: [{number}/{len(runs)}] {params['task']}")
     collect_results(workspace)
     return paths
 

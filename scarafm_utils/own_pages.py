@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from .damage import notebook_fault
 from .files import atomic_path, write_text
 from .provenance import write_page
 from .runs import Run, read_run
@@ -42,7 +43,8 @@ def render_pages(workspace: Workspace, paths: list[Path]) -> list[Path]:
     workspace
         The profile that the runs belong to.
     paths
-        Executed notebooks; those of the profile's grid are copied to ``custom/`` first.
+        Executed notebooks; those of the profile's grid are copied to ``custom/`` first.  A damaged
+        one of an earlier run gets no page; the list names it.
 
     Returns
     -------
@@ -50,9 +52,11 @@ def render_pages(workspace: Workspace, paths: list[Path]) -> list[Path]:
     """
     kept = [keep_page(workspace, path) for path in paths]
     folder = workspace.folder / "custom"
-    pages = sorted(folder.glob("*/*.ipynb"), key=lambda p: (-p.stat().st_mtime_ns, p.name))
+    paths = sorted(folder.glob("*/*.ipynb"), key=lambda p: (-p.stat().st_mtime_ns, p.name))
+    faults = {path: fault for path in paths if (fault := notebook_fault(path))}
+    pages = [path for path in paths if path not in faults]
     written = {path: _page(path, folder) for path in pages}
-    write_text(folder / "pages" / "index.md", _index(workspace, [read_run(path) for path in pages]))
+    write_text(folder / "pages" / "index.md", _index(workspace, [read_run(path) for path in pages], faults))
     html = render(_config(workspace, folder), _toc(folder / "pages", list(written.values())), folder, strict=False)
     copy_files(folder / "pages" / "files", html)
     return [html / written[path].relative_to(PROJECT).with_suffix(".html") for path in kept]
@@ -66,10 +70,11 @@ def _page(path: Path, folder: Path) -> Path:
     return page
 
 
-def _index(workspace: Workspace, runs: list[Run]) -> str:
+def _index(workspace: Workspace, runs: list[Run], faults: dict[Path, str]) -> str:
     notice = page_notice(workspace)
     notice = f":::{{warning}}\n{notice}\n:::\n\n" if notice else ""
     rows = [_row(workspace, run) for run in runs]
+    rows += [f"| {p.parent.name}/{p.stem} | damaged ({fault}): run it again | | |" for p, fault in faults.items()]
     return _INDEX.format(profile=workspace.profile.name, notice=notice, rows="\n".join(rows))
 
 

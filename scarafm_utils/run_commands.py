@@ -32,30 +32,40 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="The folder with the files of --manifest.")] = None,
 ) -> None:
     """Execute one chapter with other parameters and render its page."""
+    from .runs import expand_grid
+
+    sets = expand_grid(pairs(param or [], "-p"), values_of(grid or []))
     if manifest or data_dir:
-        return _run_own(chapter, pairs(param or [], "-p"), profile, manifest, data_dir, show, dry_run)
-    _run_grid(chapter, param, grid, profile, out, show, dry_run)
+        return _run_own(chapter, sets, profile, manifest, data_dir, out, show, dry_run)
+    _run_grid(chapter, sets, profile or "demo", out, show, dry_run)
 
 
 def _run_grid(
-    chapter: str, param: list[str] | None, grid: list[str] | None, profile: str | None,
-    out: Path | None, show: bool, dry_run: bool,
-) -> None:  # fmt: skip
+    chapter: str, sets: list[dict[str, Any]], profile: str, out: Path | None, show: bool, dry_run: bool
+) -> None:
     from .chapters import check_params
-    from .runs import estimate, expand_grid
 
-    profile = profile or "demo"
-    sets = expand_grid(pairs(param or [], "-p"), values_of(grid or []))
-    if out and len(sets) > 1:
-        raise InputError(f"--out names one file, --grid asks for {len(sets)} runs: leave --out away")
+    _check_out(out, sets)
     for params in sets:  # all of them, before the first one runs
         check_params(chapter, params, profile=profile)
     for number, params in enumerate(sets, start=1):
-        head = f"[{number}/{len(sets)}] {chapter} {' '.join(f'{k}={v}' for k, v in params.items())}".rstrip()
         if dry_run or out is None:
-            typer.echo(f"{head}: {estimate(chapter, params, profile=profile)}")
+            typer.echo(_announced(f"{number}/{len(sets)}", chapter, params, profile))
         if not dry_run:
             _run_one(chapter, params, profile, out, show)
+
+
+def _check_out(out: Path | None, runs: list[dict[str, Any]]) -> None:
+    if out and len(runs) > 1:
+        raise InputError(f"--out names one file, these are {len(runs)} runs: leave --out away, or ask for one")
+
+
+def _announced(number: str, chapter: str, params: dict[str, Any], profile: str) -> str:
+    """One run with its parameters, and what it will cost."""
+    from .runs import estimate
+
+    head = f"[{number}] {chapter} {' '.join(f'{k}={v}' for k, v in params.items())}".rstrip()
+    return f"{head}: {estimate(chapter, params, profile=profile)}"
 
 
 def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | None, show: bool) -> None:
@@ -75,27 +85,33 @@ def _run_one(chapter: str, params: dict[str, Any], profile: str, out: Path | Non
 
 
 def _run_own(
-    chapter: str, params: dict[str, Any], base: str | None, manifest: Path | None, data_dir: Path | None,
-    show: bool, dry_run: bool,
+    chapter: str, sets: list[dict[str, Any]], base: str | None, manifest: Path | None, data_dir: Path | None,
+    out: Path | None, show: bool, dry_run: bool,
 ) -> None:  # fmt: skip
     """Take cells of one's own through every protocol that their metadata allow."""
     from .lifeline import exclusive
-    from .own_data import BASE, plan_own_study, reasons, run_own_study
+    from .own_data import BASE, own_runs, plan_own_study, reasons, run_own_study
     from .workspace import PROJECT
 
     if manifest is None or data_dir is None:
         raise InputError("cells of your own need both: --manifest FILE and --data-dir FOLDER")
+    label, *others = dict.fromkeys(params.pop("label", "") for params in sets)
+    if others:
+        raise InputError("--grid label: one study has one label. Run once for each, with -p label=NAME")
     with exclusive(PROJECT / "artifacts", wait=True):
-        study = plan_own_study(
-            manifest, data_dir, chapter=chapter, label=params.pop("label", ""), base=base or BASE
-        )
+        study = plan_own_study(manifest, data_dir, chapter=chapter, label=label, base=base or BASE)
         typer.echo(f"tissue {study.tissue}, label {study.label}, tasks: {', '.join(study.tasks)}")
+        runs = own_runs(study, chapter, sets)
+        _check_out(out, runs)
         if dry_run:
+            for number, params in enumerate(runs, start=1):
+                typer.echo(_announced(f"{number}/{len(runs)}", chapter, params, study.profile))
             return
-        page = _render(study.profile, run_own_study(study, chapter, params, report=typer.echo))
+        paths = run_own_study(study, chapter, runs, out=out, report=typer.echo)
+        page = None if out else _render(study.profile, paths)
         for reason in reasons(study):
             typer.echo(f"not computed: {reason}")
-    if show:
+    if show and page:
         typer.launch(page.as_uri())
 
 

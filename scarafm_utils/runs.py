@@ -56,21 +56,42 @@ def expand_grid(params: dict[str, Any], grid: dict[str, list[str]]) -> list[dict
 
 
 def read_run(path: Path) -> Run:
-    """Read the facts of one executed notebook."""
-    import nbformat
+    """Read the facts of one executed notebook.
 
-    facts = nbformat.read(path, as_version=4).metadata.get("scarafm", {})
-    return Run(f"{path.parent.name}/{path.stem}", path, dict(facts))
+    Raises
+    ------
+    InputError
+        The file is cut short or no notebook.
+    """
+    import json
+
+    name = f"{path.parent.name}/{path.stem}"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("scarafm", {})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{path.name} is cut short or no notebook ({type(error).__name__})"
+        raise InputError(f"run '{name}' is damaged: {reason}. Run it again") from None
+    return Run(name, path, dict(facts))
+
+
+def run_paths(workspace: Workspace) -> dict[str, Path]:
+    """Name and notebook of every run: those of the grid, then those with parameters of their own, oldest first."""
+    return {
+        f"{path.parent.name}/{path.stem}": path
+        for folder in (workspace.runs_dir, workspace.folder / "custom")
+        for path in sorted(folder.glob("*/*.ipynb"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+    }
 
 
 def find_runs(workspace: Workspace) -> list[Run]:
-    """Every run of a profile: those of its grid, then those with parameters of their own, oldest first."""
-    paths = [
-        path
-        for folder in (workspace.runs_dir, workspace.folder / "custom")
-        for path in sorted(folder.glob("*/*.ipynb"), key=lambda p: (p.stat().st_mtime_ns, p.name))
-    ]
-    return [read_run(path) for path in paths]
+    """Every run of a profile whose notebook is whole, in the order of `run_paths`."""
+    from contextlib import suppress
+
+    found = []
+    for path in run_paths(workspace).values():
+        with suppress(InputError):  # a damaged run tells nothing about the others
+            found.append(read_run(path))
+    return found
 
 
 def find_run(workspace: Workspace, text: str) -> Run:
@@ -79,19 +100,19 @@ def find_run(workspace: Workspace, text: str) -> Run:
     Raises
     ------
     InputError
-        No run, or more than one, goes by that name.
+        No run, or more than one, goes by that name, or its notebook is damaged.
     """
     if Path(text).suffix == ".ipynb" and Path(text).exists():
         return read_run(Path(text))
-    runs = {run.name: run for run in find_runs(workspace)}
-    if text in runs:
-        return runs[text]
-    close = [name for name in runs if name.endswith(text)]
+    paths = run_paths(workspace)
+    if text in paths:
+        return read_run(paths[text])
+    close = [name for name in paths if name.endswith(text)]
     if len(close) == 1:
-        return runs[close[0]]
+        return read_run(paths[close[0]])
     if close:
         raise InputError(f"run '{text}': {len(close)} runs end so ({', '.join(close)}). Write one in full")
-    raise InputError(f"profile '{workspace.profile.name}' has no run '{text}': {suggest(text, runs)}")
+    raise InputError(f"profile '{workspace.profile.name}' has no run '{text}': {suggest(text, paths)}")
 
 
 def estimate(chapter: str, params: dict[str, Any], *, profile: str) -> Estimate:
@@ -171,7 +192,10 @@ def run_states(workspace: Workspace, plan: dict[str, str]) -> pd.DataFrame:
     for chapter, slug in page_runs(workspace):
         path = workspace.runs_dir / chapter / f"{slug}.ipynb"
         failure = read_failure(workspace, chapter, slug)
-        facts = read_run(path).facts if path.exists() else {}
+        try:
+            facts = read_run(path).facts if path.exists() else {}
+        except InputError as error:
+            facts, failure = {}, failure or {"error": str(error)}
         fresh = plan.get(str(path.relative_to(PROJECT))) == "no update"
         state = "failed" if failure else "missing" if not facts else "fresh" if fresh else "stale"
         shown = failure or facts

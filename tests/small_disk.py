@@ -27,6 +27,16 @@ def grow(folder: Path, *, kilobytes: int) -> None:
     assert _mount("-o", f"remount,size={kilobytes}k", str(folder)) == 0
 
 
+def make_read_only(folder: Path) -> None:
+    """Let nobody write to a small disk, not even root."""
+    assert _mount("-o", "remount,ro", str(folder)) == 0
+
+
+def make_writable(folder: Path, *, kilobytes: int) -> None:
+    """Let it be written to again, with room for so much."""
+    assert _mount("-o", f"remount,rw,size={kilobytes}k", str(folder)) == 0
+
+
 def _mount(*arguments: str) -> int:
     try:
         return subprocess.run(["mount", *arguments], capture_output=True).returncode

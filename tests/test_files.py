@@ -6,7 +6,9 @@ import json
 
 import pandas as pd
 import pytest
+from small_disk import make_read_only, small_disk
 
+from scarafm_utils.errors import InputError
 from scarafm_utils.files import atomic_path, code_digest, hash_of, sha256_file, write_csv, write_json
 
 
@@ -25,6 +27,20 @@ def test_a_temporary_name_keeps_the_ending(tmp_path):
         assert temporary.suffix == ".h5ad" and temporary.parent == tmp_path / "deep"
         temporary.write_text("x")
     assert (tmp_path / "deep" / "a.h5ad").read_text() == "x"
+
+
+@pytest.fixture
+def unwritable(tmp_path):
+    """A folder that nobody, root included, may write to."""
+    with small_disk(tmp_path / "disk", kilobytes=300) as folder:
+        make_read_only(folder)
+        yield folder
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(unwritable):
+    message = r"^disk/ cannot be written to \(Read-only file system\). Make it writable and run again.$"
+    with pytest.raises(InputError, match=message), atomic_path(unwritable / "a.csv"):
+        pytest.fail("the work began")
 
 
 def test_sha256_of_a_known_text(tmp_path):

@@ -51,3 +51,12 @@ def test_a_run_of_the_grid_is_kept_among_the_single_runs(workspace):
     assert kept.read_bytes() == path.read_bytes()
     assert kept.relative_to(workspace.folder).parts[0] == "custom"
     assert own_pages.keep_page(workspace, kept) == kept
+
+
+def test_a_damaged_run_is_listed_and_keeps_no_other_from_its_page(workspace):
+    cut = leave_run(workspace, "custom", "cut")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    [page] = own_pages.render_pages(workspace, [leave_run(workspace, "custom", "whole")])
+    listed = (page.parents[1] / "index.html").read_text(encoding="utf-8")
+    assert "Text of the run." in page.read_text(encoding="utf-8")
+    assert "leaf_results/cut" in listed and "damaged (no notebook: JSONDecodeError): run it again" in listed

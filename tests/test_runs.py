@@ -60,6 +60,16 @@ def test_a_run_is_found_by_its_name_by_its_end_and_by_its_file(workspace):
         runs.find_run(workspace, "leaf_results/a-12")
 
 
+def test_a_damaged_run_is_named_in_one_line_and_keeps_no_other_from_being_read(workspace):
+    whole, cut = (leave_run(workspace, f"leaf_results/{name}", task=TASK) for name in ("whole", "cut"))
+    for content in (cut.read_bytes()[:-20], b"\xff\xfe", b"[]", b"{}"):
+        cut.write_bytes(content)
+        with pytest.raises(InputError, match="^run 'leaf_results/cut' is damaged: .*Run it again$"):
+            runs.find_run(workspace, "cut")
+        assert [run.path for run in runs.find_runs(workspace)] == [whole]
+        assert runs.find_run(workspace, "whole").facts["parameters"] == {"task": TASK}
+
+
 def test_the_estimate_of_a_chapter_is_the_median_of_its_earlier_runs(monkeypatch, workspace):
     monkeypatch.setattr(runs, "open_workspace", lambda profile: workspace)
     assert "no estimate" in str(runs.estimate("preprocessing", {"tissue": "leaf"}, profile="demo"))
@@ -114,6 +124,10 @@ def test_the_state_of_every_run_of_the_grid_is_told(workspace, monkeypatch):
     assert states.loc["preprocessing/leaf", "state"] == "fresh"
     assert states.loc["preprocessing/root", "state"] == "stale"
     assert states.loc["pretraining/leaf", ["state", "error"]].tolist() == ["failed", "no memory"]
+    fresh.write_bytes(fresh.read_bytes()[:-20])
+    states = runs.run_states(workspace, plan).set_index("run")
+    assert states.loc["preprocessing/leaf", "state"] == "failed"
+    assert "preprocessing/leaf' is damaged" in states.loc["preprocessing/leaf", "error"]
 
 
 def test_the_plan_of_snakemake_names_every_run_of_the_grid():

@@ -80,11 +80,12 @@ TIMINGS = ("fit_seconds", "peak_memory_mb", "seconds", "cells_per_second")
 
 
 def tables(folder: Path) -> dict[str, object]:
-    """Every table of the profile by its path, without timings."""
+    """Every table of the profile by its path, as the text that stands in the file, without timings."""
     import pandas as pd
 
     root = folder / "artifacts" / "tiny" / "tables"
-    read = {str(path.relative_to(root)): pd.read_csv(path) for path in sorted(root.rglob("*.csv"))}
+    text = {"dtype": str, "keep_default_na": False}
+    read = {str(path.relative_to(root)): pd.read_csv(path, **text) for path in sorted(root.rglob("*.csv"))}
     return {name: t.drop(columns=[c for c in TIMINGS if c in t]) for name, t in read.items()}
 
 
