@@ -13,6 +13,7 @@ missing = [p for p in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.whic
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.slurm,
+    pytest.mark.xdist_group("tiny"),
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)} (slurm-wlm and munge)"),
     pytest.mark.skipif(os.geteuid() != 0, reason="starting Slurm needs root"),
 ]
@@ -37,14 +38,13 @@ def smaller_requests(folder):
     path.write_text(text + "seconds-between-status-checks: 3\nslurm-status-command: squeue\n")
 
 
-def test_a_grid_on_slurm_gives_the_scores_of_a_local_run(slurm, tmp_path):
-    here, there = copy_project(tmp_path / "here"), copy_project(tmp_path / "there")
-    build(here, "--cores", "2")
+def test_a_grid_on_slurm_gives_the_scores_of_a_local_run(slurm, whole, tmp_path):
+    there = copy_project(tmp_path)
     smaller_requests(there)
     printed = build(there, "--slurm")
     jobs = subprocess.run(
         ["scontrol", "show", "job"], capture_output=True, text=True, check=True
     ).stdout
     assert jobs.count("JobState=COMPLETED") >= 5 and "Partition=gpu" in jobs and "Partition=cpu" in jobs, printed
-    assert_same(scores(here), scores(there))
-    assert_same(tables(here), tables(there))
+    assert_same(scores(whole), scores(there))
+    assert_same(tables(whole), tables(there))
