@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def find_damaged(workspace: Workspace) -> dict[Path, str]:
-    """Executed notebooks, processed cells and weights of a profile that are not whole.
+    """Executed notebooks, processed cells, weights and scores of a profile that are not whole.
 
-    Score files need no such look: each is checked when it is read, and computed again.
+    Of the scores only those are read that a table of results names.
 
     Returns
     -------
@@ -25,6 +25,7 @@ def find_damaged(workspace: Workspace) -> dict[Path, str]:
     found |= {path: _cells_fault(path) for path in sorted((workspace.folder / "processed").glob("*/*.h5ad"))}
     weights = sorted((workspace.folder / "checkpoints").glob("*/model.safetensors"))
     found |= {path: _weights_fault(path) for path in weights}
+    found |= {path: _scores_fault(path) for path in sorted(_score_files(workspace))}
     return {path: fault for path, fault in found.items() if fault}
 
 
@@ -32,19 +33,45 @@ def remove_damaged(workspace: Workspace) -> list[str]:
     """Remove what is damaged, and what would keep it from being made again.
 
     A run that is gone is made again; processed cells are made with their tissue's vocabulary,
-    so that goes with them.
+    so that goes with them, and scores by the run whose table names them, so that run goes with them.
 
     Returns
     -------
     One line for each damaged file.
     """
     lines = []
+    runs = _score_files(workspace)
     for path, fault in find_damaged(workspace).items():
-        path.unlink()
+        path.unlink(missing_ok=True)  # the run of two damaged files may be gone already
+        for run in runs.get(path, ()):
+            run.unlink(missing_ok=True)
         if path.suffix == ".h5ad":
             workspace.vocabulary_path(path.parent.name).unlink(missing_ok=True)
         lines.append(f"{path.relative_to(workspace.folder.parent)} is damaged ({fault}) and is made again")
     return lines
+
+
+def _score_files(workspace: Workspace) -> dict[Path, list[Path]]:
+    """The score files of the grid's runs that are on disk, each with the notebooks of the runs that need it."""
+    from .result_tables import read_table
+
+    found: dict[Path, list[Path]] = {}
+    for table in sorted((workspace.tables_dir / "runs").glob("*/*.csv")):
+        tissue = table.parent.name
+        run = workspace.runs_dir / f"{tissue}_results" / f"{table.stem}.ipynb"
+        for key in read_table(table)["key"].dropna().unique():
+            found.setdefault(workspace.scores_dir(tissue) / f"{key}.parquet", []).append(run)
+    return {path: runs for path, runs in found.items() if path.exists()}
+
+
+def _scores_fault(path: Path) -> str:
+    from .scores import read_scores
+
+    try:
+        read_scores(path)
+    except InputError as error:
+        return str(error).partition(" (")[2].rpartition(")")[0] or "cannot be read"
+    return ""
 
 
 def notebook_fault(path: Path) -> str:

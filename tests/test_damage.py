@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 from evaluation_world import DROUGHT, make_workspace
 
 from scarafm_utils.checkpoints import save_checkpoint
 from scarafm_utils.damage import find_damaged, remove_damaged
+from scarafm_utils.files import write_csv
 from scarafm_utils.model import ModelConfig, ScAraFM
+from scarafm_utils.scores import write_scores
 
 
 @pytest.fixture
@@ -26,6 +29,16 @@ def workspace(tmp_path):
     path.parent.mkdir(parents=True)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell("x")]), path)
     return workspace
+
+
+def leave_scores(workspace, key, *, run):
+    """A score file, and the table of a run that names it."""
+    table = pd.DataFrame({"obs_name": ["a"], "y_true": ["control"], "sample": "s", "replicate": "1"})
+    table = table.assign(cell_type="", n_counts=1.0, **{"score:control": [0.5], "score:stress": [0.5]})
+    path = write_scores(workspace.scores_dir("leaf") / f"{key}.parquet", table, {})
+    write_csv(workspace.tables_dir / "runs" / "leaf" / f"{run}.csv", pd.DataFrame({"key": [key, "gone"]}))
+    (workspace.runs_dir / "leaf_results" / f"{run}.ipynb").write_text(files(workspace)["notebook"].read_text())
+    return path
 
 
 def files(workspace):
@@ -50,6 +63,18 @@ def test_a_file_cut_short_is_named_and_removed_and_nothing_else(workspace, kind,
     assert damaged.name in line and line.endswith("is made again") and "\n" not in line
     assert not damaged.exists() and all(p.exists() for p in others)
     assert workspace.vocabulary_path("leaf").exists() == (kind != "cells"), "cells are made with their vocabulary"
+
+
+def test_damaged_scores_are_named_and_go_with_the_run_that_makes_them(workspace):
+    damaged, whole = leave_scores(workspace, "k1", run="random-A"), leave_scores(workspace, "k2", run="random-B")
+    assert find_damaged(workspace) == {}, "what an archive of results leaves out is not damaged"
+    content = bytearray(damaged.read_bytes())
+    content[30] ^= 1
+    damaged.write_bytes(content)
+    [line] = remove_damaged(workspace)
+    assert "k1.parquet is damaged (" in line and line.endswith(") and is made again")
+    runs = {p.stem for p in (workspace.runs_dir / "leaf_results").iterdir()}
+    assert not damaged.exists() and whole.exists() and runs == {"index", "random-B"}
 
 
 def test_one_changed_byte_of_weights_is_noticed(workspace):
