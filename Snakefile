@@ -36,9 +36,14 @@ def code(wildcards_or_name):
     return source_files(getattr(wildcards_or_name, "chapter", wildcards_or_name))
 
 
+# Every page is asked for by name: where a run is gone and the site is there, Snakemake would otherwise
+# see nothing to do.
 rule all:
     input:
         "_build/html/index.html",
+        PAGES,
+        f"{OUT}/tables/results.csv",
+        [f"{OUT}/runs/{chapter}/{slug}.ipynb" for chapter, slug in page_runs(paper)],
 
 
 rule preprocess:

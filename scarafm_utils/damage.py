@@ -32,21 +32,25 @@ def find_damaged(workspace: Workspace) -> dict[Path, str]:
 def remove_damaged(workspace: Workspace) -> list[str]:
     """Remove what is damaged, and what would keep it from being made again.
 
-    A run that is gone is made again; processed cells are made with their tissue's vocabulary,
-    so that goes with them, and scores by the run whose table names them, so that run goes with them.
+    A run that is gone is made again, so what is damaged takes with it the run that makes it: processed
+    cells their tissue's preprocessing (and vocabulary), weights their tissue's pretraining, scores the
+    run whose table names them.
 
     Returns
     -------
     One line for each damaged file.
     """
     lines = []
-    runs = _score_files(workspace)
+    made_by = _score_files(workspace)
     for path, fault in find_damaged(workspace).items():
-        path.unlink(missing_ok=True)  # the run of two damaged files may be gone already
-        for run in runs.get(path, ()):
-            run.unlink(missing_ok=True)
+        tissue = path.parent.name
         if path.suffix == ".h5ad":
-            workspace.vocabulary_path(path.parent.name).unlink(missing_ok=True)
+            run = workspace.runs_dir / "preprocessing" / f"{tissue}.ipynb"
+            made_by[path] = [workspace.vocabulary_path(tissue), run]
+        if path.suffix == ".safetensors":
+            made_by[path] = [workspace.runs_dir / "pretraining" / f"{tissue}.ipynb"]
+        for gone in (path, *made_by.get(path, ())):
+            gone.unlink(missing_ok=True)  # two damaged files may have one run
         lines.append(f"{path.relative_to(workspace.folder.parent)} is damaged ({fault}) and is made again")
     return lines
 

@@ -42,6 +42,13 @@ def _reserve(temporary: Path) -> None:
         raise InputError(f"{name}/ cannot be written to ({error.strerror}). Make it writable and run again.") from error
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to; it is made where it is missing."""
+    probe = folder / f".tmp-{secrets.token_hex(4)}"
+    _reserve(probe)
+    probe.unlink()
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` only if the block succeeds.

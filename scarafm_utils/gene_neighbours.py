@@ -61,11 +61,11 @@ def neighbour_table(found: GeneVectors, *, n_genes: int = 8, n_top: int = N_TOP)
     """The nearest genes of the first `n_genes` genes, each with its cosine: one row per gene.
 
     The genes are in vocabulary order, that is by the number of data sets in which they vary most;
-    nobody chose them.
+    nobody chose them.  Fewer genes than `n_top` have fewer neighbours.
     """
     import pandas as pd
 
-    rows = {}
+    rows, n_top = {}, max(0, min(n_top, len(found.genes) - 1))
     for gene in found.genes[:n_genes]:
         nearest = nearest_genes(found.vectors, found.genes, query=gene, n_top=n_top)
         rows[gene] = [f"{r.gene} ({r.cosine:.2f})" for r in nearest.itertuples()]
@@ -95,20 +95,21 @@ def agreement_table(workspace: Workspace, tissue: str, *, n_top: int = N_TOP) ->
     the same after the genes were dealt out to the vectors at random, mean of 99 times; `highest of
     99`: the largest of these.  Questions: the share of neighbours whose marker programme belongs to
     the same cell type (simulated cells only, where it is known), and the correlation of bins over
-    cells that neither Gene2Vec nor the encoder was trained on, centred in each data set.
+    cells that neither Gene2Vec nor the encoder was trained on, centred in each data set.  No row
+    where so few genes have a vector that they have not `n_top` neighbours.
     """
     import pandas as pd
 
     found = read_gene_vectors(workspace, tissue)
-    near = nearest_rows(found.vectors, n_top=n_top)
-    rows = {}
-    if workspace.simulated:
+    enough, rows = len(found.genes) > n_top, {}
+    near = nearest_rows(found.vectors, n_top=n_top) if enough else np.empty((0, n_top), dtype=np.int64)
+    if enough and workspace.simulated:
         types = marker_types(workspace, tissue)
         codes = np.unique([types[gene] for gene in found.genes], return_inverse=True)[1]
         rows["share with the same cell type's marker programme"] = against_chance(
             near, lambda one, other: codes[one] == codes[other]
         )
-    if (workspace.tokens_dir(tissue) / "store.json").exists():
+    if enough and (workspace.tokens_dir(tissue) / "store.json").exists():
         z = _held_out_bins(workspace, tissue, found.genes)
         rows["correlation over held-out cells"] = against_chance(
             near, lambda one, other: np.einsum("gc,gc->g", z[one], z[other])

@@ -16,7 +16,7 @@ from .chapters import CHAPTERS, read_notebook
 from .damage import remove_damaged
 from .episodes import episode_path, read_episode
 from .errors import InputError
-from .files import write_text
+from .files import require_writable, write_text
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
 from .reports import RUNNING
 from .sources import fetch
@@ -51,11 +51,13 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2, sl
     Raises
     ------
     InputError
-        A bad profile, a missing data folder, a run that failed, or another build at work.
+        A bad profile, a missing data folder, a folder that cannot be written to, a run that failed, or
+        another build at work.
     """
     workspace = open_workspace(profile)
     link_data(workspace, data_dir)
     with exclusive(ARTIFACTS):
+        require_writable(workspace.folder)
         _sweep(workspace.folder)
         for line in remove_damaged(workspace):
             print(line, flush=True)

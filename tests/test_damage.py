@@ -49,6 +49,10 @@ def files(workspace):
     }
 
 
+#: The runs that go with a damaged file, because they make it.
+MADE_BY = {"notebook": [], "cells": ["preprocessing"], "weights": ["pretraining"]}
+
+
 def test_whole_files_are_left_alone(workspace):
     assert find_damaged(workspace) == {} and remove_damaged(workspace) == []
 
@@ -57,12 +61,17 @@ def test_whole_files_are_left_alone(workspace):
 @pytest.mark.parametrize("keep", [0.0, 0.6])
 def test_a_file_cut_short_is_named_and_removed_and_nothing_else(workspace, kind, keep):
     damaged, others = files(workspace)[kind], [p for k, p in files(workspace).items() if k != kind]
+    runs = {chapter: workspace.runs_dir / chapter / "leaf.ipynb" for chapter in ("preprocessing", "pretraining")}
+    for run in runs.values():
+        run.parent.mkdir()
+        run.write_bytes(files(workspace)["notebook"].read_bytes())
     content = damaged.read_bytes()
     damaged.write_bytes(content[: int(keep * len(content))])
     [line] = remove_damaged(workspace)
     assert damaged.name in line and line.endswith("is made again") and "\n" not in line
     assert not damaged.exists() and all(p.exists() for p in others)
     assert workspace.vocabulary_path("leaf").exists() == (kind != "cells"), "cells are made with their vocabulary"
+    assert [chapter for chapter, run in runs.items() if not run.exists()] == MADE_BY[kind]
 
 
 def test_damaged_scores_are_named_and_go_with_the_run_that_makes_them(workspace):

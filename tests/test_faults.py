@@ -60,7 +60,8 @@ def test_a_full_and_a_read_only_disk_stop_a_build_with_one_line_and_room_lets_it
         stopped = refusal(folder)
         assert stopped.startswith("scarafm: the build stopped: ") and "the disk is full" in stopped
         make_read_only(disk)
-        assert "cannot be written to (Read-only file system). Make it writable and run again" in refusal(folder)
+        reason = "tiny/ cannot be written to (Read-only file system). Make it writable and run again."
+        assert refusal(folder) == f"scarafm: {reason}"
         assert not list(disk.rglob("*.h5ad")) and not list(disk.rglob("*.ipynb")), "nothing half-written"
         make_writable(disk, kilobytes=100_000)
         process = scarafm(folder, "run", "preprocessing", "-p", "tissue=root", "--profile", "tiny")

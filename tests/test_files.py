@@ -9,7 +9,15 @@ import pytest
 from small_disk import make_read_only, small_disk
 
 from scarafm_utils.errors import InputError
-from scarafm_utils.files import atomic_path, code_digest, hash_of, sha256_file, write_csv, write_json
+from scarafm_utils.files import (
+    atomic_path,
+    code_digest,
+    hash_of,
+    require_writable,
+    sha256_file,
+    write_csv,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -41,6 +49,8 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(unwritable)
     message = r"^disk/ cannot be written to \(Read-only file system\). Make it writable and run again.$"
     with pytest.raises(InputError, match=message), atomic_path(unwritable / "a.csv"):
         pytest.fail("the work began")
+    with pytest.raises(InputError, match=message):
+        require_writable(unwritable)
 
 
 def test_sha256_of_a_known_text(tmp_path):

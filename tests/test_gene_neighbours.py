@@ -52,6 +52,13 @@ def test_the_table_takes_the_first_genes_and_names_their_nearest_with_the_cosine
     assert table["neighbour 1"].tolist() == [f"{GENES[i]} (1.00)" for i in (1, 0, 3)]
 
 
+def test_three_genes_have_two_neighbours_and_no_agreement(workspace):
+    folder = workspace.checkpoint_dir("leaf")
+    write_gene2vec(folder / "gene2vec.txt", GENES[:3], np.ones((3, 16), dtype=np.float32))
+    assert neighbour_table(read_gene_vectors(workspace, "leaf")).shape == (3, 2)
+    assert agreement_table(workspace, "leaf").empty
+
+
 def test_nearest_rows_are_those_of_scikit_learn_and_never_the_gene_itself(monkeypatch):
     vectors = np.random.default_rng(1).normal(size=(40, 6))
     expected = NearestNeighbors(n_neighbors=6, metric="cosine").fit(vectors).kneighbors(vectors)[1][:, 1:]

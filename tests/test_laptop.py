@@ -44,7 +44,8 @@ SMALLER = {
 def smaller_profile(text: str) -> dict:
     """The profile with its source, tasks, representations and heads, and sizes for a minute."""
     values = yaml.safe_load(text)
-    values["data"]["max_cells"] = {"downstream": 120, "pretraining": 60}
+    values["data"]["max_cells"] = {"downstream": 120, "pretraining": 150}
+    values["workshop"] = False
     for key, sizes in SMALLER.items():
         values[key] |= sizes
     values["evaluation"]["settings"] |= {"xgb_trees": 3, "mlp_epochs": 3, "cnn_epochs": 1, "ens_members": 2}
@@ -68,7 +69,7 @@ def downstream_file(entry: dict, cells, rng) -> bytes:
 
 
 def pretraining_file(cells, rng) -> bytes:
-    own = rng.choice(cells.n_obs, size=80, replace=False)
+    own = rng.choice(cells.n_obs, size=150, replace=False)
     obs = cells.obs.iloc[own][[]].assign(
         Condition="Normal", Genotype="Col-0", Celltype="Unknow", **{"Orig.ident": "library"}
     )
