@@ -16,6 +16,9 @@ from .workspace import PROJECT, Workspace
 #: Free memory and disk (GB) that each source of cells asks for at least; see the profiles' `cost`.
 NEEDS = {"simulated": (2.0, 1.0), "local": (4.0, 2.0), "public": (8.0, 5.0), "release": (16.0, 20.0)}
 
+#: Where Linux tells a container its memory limit: control groups, version 2 and 1.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
 
 @dataclass(frozen=True)
 class Check:
@@ -26,12 +29,21 @@ class Check:
     found: str
 
 
-def examine(workspace: Workspace) -> list[Check]:
-    """Check Python, packages, cores, memory, disk, device and data for one profile."""
-    memory, disk = NEEDS[workspace.profile.source]
+def examine(workspace: Workspace, *, memory: float | None = None) -> list[Check]:
+    """Check Python, packages, cores, memory, disk, device and data for one profile.
+
+    Parameters
+    ----------
+    workspace
+        An open profile.
+    memory
+        Free memory (GB) to ask for in place of what the profile's source of cells asks for.
+    """
+    needed, disk = NEEDS[workspace.profile.source]
+    needed = needed if memory is None else memory
     return [
         check_python(), check_packages(PROJECT / "requirements.txt"), check_cores(),
-        check_memory(memory), check_disk(disk), Check("device", "ok", device_name()), check_data(workspace),
+        check_memory(needed), check_disk(disk), Check("device", "ok", device_name()), check_data(workspace),
     ]  # fmt: skip
 
 
@@ -55,7 +67,8 @@ def check_packages(requirements: Path) -> Check:
     ]  # fmt: skip
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        remedy = f"Install them: make book does it, or pip install -r {requirements.name}"
+        book = "make book does it, or " if (requirements.parent / "Makefile").exists() else ""
+        remedy = f"Install them: {book}pip install -r {requirements.name}"
         return Check("packages", "problem", f"not as pinned: {shown}. {remedy}")
     return Check("packages", "ok", f"{len(wanted)} as pinned in {requirements.name}")
 
@@ -75,11 +88,17 @@ def check_cores() -> Check:
 
 
 def check_memory(needed: float) -> Check:
-    """Free memory (GB)."""
+    """Free memory (GB) of the machine, or what a hub's or Binder's container may have where that is less."""
     import psutil
 
-    free = psutil.virtual_memory().available / 1e9
+    free = min([psutil.virtual_memory().available, *_limits()]) / 1e9
     return _amount("memory", free, needed, "close other programs, or lower memory_gb in the profile")
+
+
+def _limits() -> list[float]:
+    """Memory limits (bytes) of this process's container, where any is set."""
+    texts = [path.read_text(encoding="utf-8").strip() for path in LIMITS if path.exists()]
+    return [float(text) for text in texts if text.isdigit()]
 
 
 def check_disk(needed: float) -> Check:

@@ -144,7 +144,8 @@ def plain_markdown(text: str) -> str:
         found = _DIRECTIVE.match(line)
         if found:
             fence = found[1]
-            lines += [_SHOWN[found[2]].format(found[3])] if found[2] in _SHOWN else []
+            shown = _SHOWN[found[2]].format(found[3]) if found[2] in _SHOWN else None
+            lines += [shown.replace("Exercise Spare:", "Spare exercise:")] if shown else []
         elif fence and line.strip() == fence:
             fence = ""
         elif not (fence and re.match(r":[\w-]+:", line)):

@@ -44,13 +44,17 @@ def curve_figure(curve: pd.DataFrame) -> PageFigure:
 
 
 @styled
-def seeds_figure(table: pd.DataFrame, *, own: dict[str, float] | None = None) -> PageFigure:
+def seeds_figure(
+    table: pd.DataFrame, *, room: pd.DataFrame | None = None, own: dict[str, float] | None = None
+) -> PageFigure:
     """Histograms over seeds of the two steps of the order, in points of AUROC.
 
     Parameters
     ----------
     table
-        One row per seed: random, replicate, cross.
+        One row per seed that was computed beforehand: random, replicate, cross.
+    room
+        The seeds of a class (`workshop.pooled_seeds`), drawn on top of the others; the mean is of both.
     own
         A seed to mark, with the same three numbers.
 
@@ -59,19 +63,31 @@ def seeds_figure(table: pd.DataFrame, *, own: dict[str, float] | None = None) ->
     InputError
         A table without rows, or without one of the protocols.
     """
-    missing = [name for name in ("random", "replicate", "cross") if name not in table]
-    if missing or not len(table):
-        raise InputError(f"a histogram over seeds needs rows with random, replicate, cross (missing: {missing}).")
+    import pandas as pd
+
+    parts = {"beforehand": table, **({} if room is None else {"this room": room})}
+    for part in parts.values():
+        missing = [name for name in ("random", "replicate", "cross") if name not in part]
+        if missing or not len(part):
+            raise InputError(f"a histogram over seeds needs rows with random, replicate, cross (missing: {missing}).")
     figure = PageFigure(height=2.9)
     for left, (title, (easy, hard)) in zip((0.7, 5.0), STEPS.items()):
         ax = figure.panel(left, 0.3, 3.4, 1.9)
-        points = 100 * (table[easy] - table[hard])
-        ax.hist(points, bins=range(-20, 66, 5), color="#9DB8CC", edgecolor="white")
+        points = [100 * (part[easy] - part[hard]) for part in parts.values()]
+        every = pd.concat(points)
+        colours = ["#9DB8CC", "#3B6E8F"][: len(parts)]
+        names = list(parts) if len(parts) > 1 else None
+        ax.hist(points, bins=_bins(every), stacked=True, color=colours, edgecolor="white", label=names)
         ax.axvline(0, color=GREY, linewidth=1)
-        ax.axvline(points.mean(), color="black", linewidth=1.2, linestyle="--", label="mean")
+        ax.axvline(every.mean(), color="black", linewidth=1.2, linestyle="--", label="mean")
         if own:
             ax.axvline(100 * (own[easy] - own[hard]), color=MINE, linewidth=2, label=f"seed {own['seed']}")
         ax.set(xlabel="points of AUROC", ylabel="seeds", title=title)
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     return mark_simulated(figure, True)
+
+
+def _bins(points: pd.Series) -> range:
+    """Bins of five points from -20 to 65, and further where a seed lies beyond."""
+    return range(5 * int(min(-4, points.min() // 5)), 5 * int(max(13, points.max() // 5 + 1)) + 1, 5)

@@ -7,6 +7,7 @@ Nothing here needs torch or XGBoost: the build computes what an encoder makes of
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ CLASS = PROJECT / "artifacts" / "class"
 FOLDERS = (PROJECT / "class_data", CLASS / "data")
 #: Columns of a study's `obs`, where it tells them.
 OBS = ("label", "condition", "replicate", "sample", "cell_type", "total_counts")
+
+#: The three protocols, from the easiest on, and a line with a seed and its three AUROC.
+PROTOCOLS = ("random", "replicate", "cross")
+_SEED_LINE = re.compile(r"(\d+)\s+([01]\.\d+)\s+([01]\.\d+)\s+([01]\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,17 @@ def fit_and_score(values: pd.DataFrame, obs: pd.DataFrame, split: Split, *, labe
     Returns
     -------
     One row per test cell: ``obs_name``, ``y_true``, ``sample`` and ``score:<class>`` for both classes.
+
+    Raises
+    ------
+    InputError
+        A cell stands on both sides of the split, a cell or its values are not there, or the
+        training cells have one class only.
     """
     import pandas as pd
     from scipy.special import expit
 
+    _check_split(values, obs, split)
     fit, (negative, positive) = _fit(values, obs, split.train, label)
     margin = _matrix(values, split.test) @ fit.coef[0] + fit.intercept[0]
     rows = obs.loc[split.test]
@@ -146,6 +158,21 @@ def gene_weights(values: pd.DataFrame, obs: pd.DataFrame, split: Split, *, label
     fit, _ = _fit(values, obs, split.train, label)
     weights = pd.Series(fit.coef[0] * _matrix(values, split.train).std(axis=0), index=values.columns)
     return weights.sort_values(key=abs, ascending=False, kind="stable")
+
+
+def _check_split(values: pd.DataFrame, obs: pd.DataFrame, split: Split) -> None:
+    both = set(split.train) & set(split.test)
+    if both:
+        raise InputError(
+            f"{len(both)} test cells are training cells too, for example {min(both)}: "
+            "choose training cells among obs.loc[split.train] only."
+        )
+    unknown = {*split.train, *split.test} - (set(values.index) & set(obs.index))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} cells of the split have no values or no row in obs, for example {min(unknown)}: "
+            "make the split from the same cells, and give values, obs, split in this order."
+        )
 
 
 def _fit(values: pd.DataFrame, obs: pd.DataFrame, train: pd.Index, label: str):
@@ -231,8 +258,53 @@ def seed_table() -> pd.DataFrame:
 
 
 def seed_scores(seed: int) -> dict[str, float]:
-    """A compendium of one's own: AUROC of the three protocols for `seed` (seconds)."""
+    """A compendium of one's own: AUROC of the three protocols for `seed` (seconds).
+
+    Raises
+    ------
+    InputError
+        `seed` is no whole number from 0 on.
+    """
     from .effects import Effects
     from .worlds import protocol_scores
 
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"{seed!r} is no seed: write a whole number without quotes, such as 4711.")
     return {"seed": seed, **protocol_scores(Effects(), seed=seed)}
+
+
+def seed_line(scores: dict[str, float]) -> str:
+    """One's own numbers as one line for the class: seed, random, replicate, cross.
+
+    >>> seed_line({"seed": 7, "random": 0.96, "replicate": 0.7314, "cross": 0.5})
+    '7 0.960 0.731 0.500'
+    """
+    return " ".join([str(scores["seed"]), *(f"{scores[protocol]:.3f}" for protocol in PROTOCOLS)])
+
+
+def pooled_seeds(lines: str) -> pd.DataFrame:
+    """Everybody's lines as one table with the columns of `seed_table`.
+
+    Parameters
+    ----------
+    lines
+        What `seed_line` printed, one line for each person; empty lines are skipped, and a seed that
+        stands there twice with the same numbers counts once.
+
+    Raises
+    ------
+    InputError
+        A line that is no seed and three AUROC, or one seed with two results.
+    """
+    import pandas as pd
+
+    rows: dict[int, tuple[float, ...]] = {}
+    for number, line in enumerate(lines.splitlines(), start=1):
+        found = _SEED_LINE.fullmatch(line.replace(",", " ").strip())
+        if line.strip() and not found:
+            raise InputError(f"line {number}, '{line.strip()}', is no seed with three AUROC: print seed_line(mine).")
+        if found:
+            seed, values = int(found[1]), tuple(map(float, found.groups()[1:]))
+            if rows.setdefault(seed, values) != values:
+                raise InputError(f"line {number}: seed {seed} stands there twice with different numbers: ask who.")
+    return pd.DataFrame([(seed, *values) for seed, values in rows.items()], columns=["seed", *PROTOCOLS])

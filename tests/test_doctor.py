@@ -38,6 +38,25 @@ def test_too_little_memory_or_disk_is_a_problem_with_both_numbers(monkeypatch):
     assert doctor.check_memory(1.0) == doctor.Check("memory", "ok", "1.5 GB free")
 
 
+def test_a_container_has_no_more_than_its_limit(tmp_path, monkeypatch):
+    """Binder and hubs give less than the machine has."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("m", (), {"available": 64e9}))
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(doctor, "LIMITS", (limit, tmp_path / "absent"))
+    limit.write_text("700000000\n")
+    assert doctor.check_memory(1.0).found.startswith("0.7 GB free, 1 GB needed")
+    limit.write_text("max\n")
+    assert doctor.check_memory(1.0) == doctor.Check("memory", "ok", "64.0 GB free")
+
+
+def test_a_class_asks_for_less_memory_and_has_no_makefile(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("m", (), {"available": 1.2e9, "total": 2e9}))
+    states = [{c.name: c.state for c in doctor.examine(open_workspace("demo"), memory=m)} for m in (None, 1)]
+    assert [s["memory"] for s in states] == ["problem", "ok"]
+    (tmp_path / "requirements.txt").write_text("no-such-package==1.0\n")
+    assert "make" not in doctor.check_packages(tmp_path / "requirements.txt").found
+
+
 def test_data_of_a_local_profile_are_looked_for(tmp_path):
     real = open_workspace("real_root")
     workspace = Workspace(real.profile, real.manifest, tmp_path)

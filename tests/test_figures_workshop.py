@@ -20,6 +20,24 @@ def test_every_seed_is_counted_and_ones_own_is_marked():
     assert places == pytest.approx([0, 100 * (0.2 + 0.15 + 0.15) / 3, 30])
 
 
+def test_a_seed_beyond_the_usual_range_is_counted_too():
+    far = pd.DataFrame([(9, 0.99, 0.2, 0.9)], columns=TABLE.columns)  # steps of 79 and -70 points
+    for ax in figures_workshop.seeds_figure(pd.concat([TABLE, far])).axes:
+        assert sum(bar.get_height() for bar in ax.patches) == 4
+
+
+def test_the_seeds_of_a_class_stand_on_those_computed_beforehand():
+    room = pd.DataFrame([(s, 0.9, 0.7, 0.6) for s in range(12)], columns=TABLE.columns)
+    first, _ = figures_workshop.seeds_figure(TABLE, room=room).axes
+    labels = first.get_legend_handles_labels()[1]
+    heights = [sum(bar.get_height() for bar in c) for c in first.containers]
+    assert {"beforehand", "this room"} < set(labels) and heights == [3, 12]
+    mean = next(line for line in first.lines if line.get_label() == "mean")
+    assert mean.get_xdata()[0] == pytest.approx((20 + 15 + 15 + 12 * 20) / 15)
+    with pytest.raises(InputError, match="needs rows"):
+        figures_workshop.seeds_figure(TABLE, room=room[:0])
+
+
 def test_a_table_without_a_protocol_is_refused():
     with pytest.raises(InputError, match=r"missing: \['cross'\]"):
         figures_workshop.seeds_figure(TABLE.drop(columns="cross"))

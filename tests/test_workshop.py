@@ -8,7 +8,7 @@ import pytest
 
 from scarafm_utils import workshop
 from scarafm_utils.errors import InputError
-from scarafm_utils.splits import Split, random_split
+from scarafm_utils.splits import Split, cap, random_split
 from scarafm_utils.workspace import open_workspace
 
 
@@ -44,15 +44,31 @@ def test_the_gene_that_tells_the_label_has_the_largest_weight(table):
 
 def test_another_label_may_be_asked_for_and_one_class_is_refused(table):
     values, obs = table
-    scores = workshop.fit_and_score(values, obs, Split(values.index, values.index), label="sample")
+    scores = workshop.fit_and_score(values, obs, Split(values.index[::2], values.index[1::2]), label="sample")
     assert [c for c in scores if c.startswith("score:")] == ["score:one", "score:two"]
     with pytest.raises(InputError, match=r"two classes are needed \(found one\)"):
         workshop.fit_and_score(values, obs, Split(values.index[:10], values.index[10:]), label="sample")
 
 
+def test_a_cell_on_both_sides_is_refused(table):
+    """What a learner gets who cuts down all cells instead of the training cells (episode 1, spare exercise)."""
+    values, obs = table
+    split = random_split(obs, label_key="label", seed=0)
+    few = cap(obs, len(split.train), label_key="label", seed=0)
+    with pytest.raises(InputError, match=r"\d+ test cells are training cells too, for example c\d\d: choose"):
+        workshop.fit_and_score(values, obs, Split(few, split.test))
+
+
+def test_cells_without_values_and_swapped_tables_are_refused(table):
+    values, obs = table
+    split = random_split(obs, label_key="label", seed=0)
+    with pytest.raises(InputError, match=r"30 cells of the split have no values or no row in obs, for example c\d\d"):
+        workshop.fit_and_score(values[:30], obs, split)
+
+
 def test_a_moved_threshold_changes_labels_and_not_the_order(table):
     values, obs = table
-    scores = workshop.fit_and_score(values, obs, Split(values.index, values.index))
+    scores = workshop.fit_and_score(values, obs, random_split(obs, label_key="label", seed=0))
     moved = scores.assign(**{"score:stress": 0.4 * scores["score:stress"]})
     moved["score:control"] = 1 - moved["score:stress"]
     assert workshop.auroc(moved) == workshop.auroc(scores) > 0.9
@@ -104,3 +120,24 @@ def test_two_studies_are_joined_cell_by_cell():
 
     values, obs = workshop.join(study("a", ["x", "y"]), study("b", ["z"]))
     assert list(values.index) == list(obs.index) == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("seed", ["4711", -3, 47.11, True])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(InputError, match="is no seed: write a whole number without quotes"):
+        workshop.seed_scores(seed)
+
+
+def test_the_lines_of_a_class_become_one_table():
+    own = [{"seed": s, "random": 0.9 + s / 1e4, "replicate": 0.7, "cross": 1.0} for s in range(12)]
+    lines = "\n".join(map(workshop.seed_line, own))
+    table = workshop.pooled_seeds(f"\n{lines}\n  {workshop.seed_line(own[3])}  \n20, 0.95, 0.7, 0.6\n")
+    assert list(table) == ["seed", *workshop.PROTOCOLS] and table["seed"].tolist() == [*range(12), 20]
+    np.testing.assert_allclose(table["random"], [0.9 + s / 1e4 for s in range(12)] + [0.95], atol=5e-4)
+
+
+def test_a_line_that_somebody_changed_is_told_by_its_number():
+    with pytest.raises(InputError, match="line 2, '7 96.0 73.1 50.0', is no seed with three AUROC"):
+        workshop.pooled_seeds("6 0.960 0.731 0.500\n7 96.0 73.1 50.0")
+    with pytest.raises(InputError, match="line 2: seed 6 stands there twice with different numbers"):
+        workshop.pooled_seeds("6 0.960 0.731 0.500\n6 0.960 0.731 0.600")
