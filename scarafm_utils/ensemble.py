@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from time import perf_counter
 
@@ -12,6 +11,7 @@ from sklearn.base import clone
 
 from .errors import InputError, suggest
 from .estimators import MLPHead, build_head
+from .perceptron import single_threads
 
 VOTES = ("majority", "mean")
 #: Stacked perceptrons share a block while their first layers stay within a core's cache.
@@ -43,7 +43,7 @@ class DimensionEnsemble:
     ens_members
         Use the first so many dimensions only; None takes all, as the paper does.
     n_jobs
-        Threads; members of XGB run side by side, one thread each.
+        Threads; members of XGB and MLP run side by side, one thread each.
     settings
         Passed to every member, as to :func:`scarafm_utils.heads.make_head`.
 
@@ -113,23 +113,36 @@ class DimensionEnsemble:
             yield [first, *islice(dims, self._block_size(*first[1].shape) - 1)]
 
     def _block_size(self, n_cells: int, n_genes: int) -> int:
-        if self.head == "MLP" and self.template.device is not None:
+        """Members in memory at once: a stack for each thread; LR uses all threads for one member."""
+        threads = 1 if self.head == "LR" or self._on_device else self.n_jobs
+        return threads * self._stack_size(n_cells, n_genes)
+
+    def _stack_size(self, n_cells: int, n_genes: int) -> int:
+        if self.head != "MLP":
+            return 1
+        if self._on_device:
             return max(1, STACK_BYTES // (4 * n_cells * n_genes))
-        if self.head == "MLP":
-            return max(1, STACK_WEIGHTS // (n_genes * self.template.hidden))
-        return self.n_jobs if self.head == "XGB" else 1
+        return max(1, STACK_WEIGHTS // (n_genes * self.template.hidden))
+
+    @property
+    def _on_device(self) -> bool:
+        return getattr(self.template, "device", None) is not None
 
     def _fit_block(self, block, y) -> dict:
-        heads = [clone(self.template).set_params(seed=member_seed(self.seed, j)) for j, _ in block]
+        size = self._stack_size(*block[0][1].shape)
+        stacks = [block[i : i + size] for i in range(0, len(block), size)]
+        with single_threads(len(stacks)) as side_by_side:
+            fitted = list(side_by_side(lambda stack: self._fit_stack(stack, y), stacks))
+        return {j: head for heads in fitted for j, head in heads.items()}
+
+    def _fit_stack(self, stack, y) -> dict:
+        heads = [clone(self.template).set_params(seed=member_seed(self.seed, j)) for j, _ in stack]
         if self.head == "MLP":
-            begun = [head._begin(X, y) for head, (_, X) in zip(heads, block, strict=True)]
+            begun = [head._begin(X, y) for head, (_, X) in zip(heads, stack, strict=True)]
             MLPHead._fit_stack(heads, np.stack([X for X, _ in begun]), begun[0][1])
-        elif len(block) == 1:
-            heads[0].fit(block[0][1], y)
         else:
-            with ThreadPoolExecutor(len(block)) as pool:
-                list(pool.map(lambda head, member: head.fit(member[1], y), heads, block))
-        return {j: head for head, (j, _) in zip(heads, block, strict=True)}
+            heads[0].fit(stack[0][1], y)
+        return {j: head for head, (j, _) in zip(heads, stack, strict=True)}
 
 
 def sweep_ensembles(

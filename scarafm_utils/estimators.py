@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .errors import InputError, suggest
 from .logistic import fit_logistic
 from .names import HEADS
-from .perceptron import Architecture, predict_perceptron, train_perceptrons
+from .perceptron import Architecture, predict_perceptron, single_threads, train_perceptrons
 
 
 def check_features(X, *, n_features: int | None = None) -> np.ndarray:
@@ -238,7 +238,8 @@ class MLPHead(Head):
         return Architecture(**{field.name: getattr(self, field.name) for field in fields(Architecture)})
 
     def _fit(self, X, codes):
-        MLPHead._fit_stack([self], X[None], codes)
+        with single_threads():
+            MLPHead._fit_stack([self], X[None], codes)
 
     @staticmethod
     def _fit_stack(heads: list[MLPHead], X, codes):

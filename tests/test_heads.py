@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+import threading
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -16,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
+import scarafm_utils.estimators
+from scarafm_utils import perceptron
 from scarafm_utils.cnn import SMALL_DATA, CNNHead, ConvolutionalHead, cosine_restarts
 from scarafm_utils.errors import InputError
 from scarafm_utils.heads import (
@@ -418,10 +423,38 @@ def test_a_device_is_the_same_way(name, monkeypatch):
     assert stacked == ([2, 2, 1] if name == "MLP" else [])
 
 
-def test_threads_change_no_xgb_member():
+@pytest.fixture
+def two_torch_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("XGB", "estimators.Head._begin"), ("MLP", "perceptron._initial")]
+)
+def test_threads_change_no_member_and_torch_uses_one_in_each(name, step, monkeypatch, two_torch_threads):
     dims, y = make_dims()
-    one, three = (DimensionEnsemble("XGB", seed=0, n_jobs=n, trees=5).fit(dims, y) for n in (1, 3))
+    seen, called = [], operator.attrgetter(step)(scarafm_utils)
+    spy = lambda *a: (seen.append((torch.get_num_threads(), threading.get_ident())), called(*a))[1]  # noqa: E731
+    monkeypatch.setattr(f"scarafm_utils.{step}", spy)
+    monkeypatch.setattr("scarafm_utils.ensemble.STACK_WEIGHTS", 2 * 12 * SMALL["MLP"]["hidden"])  # two members
+    one = DimensionEnsemble(name, seed=0, **SMALL[name]).fit(dims, y)
+    assert set(seen) == {(1, threading.get_ident())}
+    seen.clear()
+    three = DimensionEnsemble(name, seed=0, n_jobs=3, **SMALL[name]).fit(dims, y)
+    assert {threads for threads, _ in seen} == {1} and threading.get_ident() not in {who for _, who in seen}
     np.testing.assert_array_equal(one.predict_proba(dims), three.predict_proba(dims))
+    assert torch.get_num_threads() == 2
+
+
+def test_a_perceptron_alone_uses_one_thread(monkeypatch, two_torch_threads):
+    seen, gradients = set(), perceptron._gradients
+    spy = lambda *a: (seen.add(torch.get_num_threads()), gradients(*a))  # noqa: E731
+    monkeypatch.setattr("scarafm_utils.perceptron._gradients", spy)
+    make_head("MLP", seed=0, hidden=4, epochs=1).fit(*make_data(20, 3))
+    assert seen == {1} and torch.get_num_threads() == 2
 
 
 def test_an_ensemble_refuses_what_it_cannot_use():
