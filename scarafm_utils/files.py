@@ -95,12 +95,9 @@ def write_csv(path: str | Path, table, *, index: bool = False) -> Path:
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def hash_of(value) -> str:

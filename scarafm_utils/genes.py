@@ -22,6 +22,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     import anndata as ad
     import numpy as np
+    import pandas as pd
 
 #: Below this share of recognised names the file does not speak of Arabidopsis loci.
 MIN_MATCH = 0.5
@@ -95,23 +96,32 @@ def harmonize_loci(adata: ad.AnnData, *, aliases: Mapping[str, str] | None = Non
         alias points to something that is no locus.
     """
     table = _check_aliases(aliases or {})
-    old = [str(name) for name in adata.var_names]
+    names, counts, unmatched = _spelled(tuple(adata.var_names), tuple(table.items()))
+    _check_match(adata, n_names=len(names), unmatched=unmatched)
+    result = _with_names(adata, names)
+    if "source_name" not in result.var:
+        result.var["source_name"] = [str(name) for name in adata.var_names]
+    return _report(result, **counts, unmatched_examples=", ".join(unmatched[:10]))
+
+
+@functools.lru_cache(maxsize=32)  # blocks of one data set have the same names
+def _spelled(
+    names: tuple[str, ...], aliases: tuple[tuple[str, str], ...]
+) -> tuple[pd.Index, dict[str, int], list[str]]:
+    """Names as loci, what `harmonize_loci` counts, and those that are no locus."""
+    import pandas as pd
+
+    table, old = dict(aliases), [str(name) for name in names]
     new = [harmonize_name(name, table) for name in old]
     unmatched = [n for n in new if locus_kind(n) == "unknown"]
-    _check_match(adata, n_names=len(old), unmatched=unmatched)
-    by_alias = sum(harmonize_name(a) != b for a, b in zip(old, new, strict=True)) if table else 0
-    result = _with_names(adata, new)
-    if "source_name" not in result.var:
-        result.var["source_name"] = old
-    return _report(
-        result,
-        read=len(old),
-        matched=len(old) - len(unmatched),
-        renamed=sum(a != b for a, b in zip(old, new, strict=True)),
-        by_alias=by_alias,
-        unmatched=len(unmatched),
-        unmatched_examples=", ".join(unmatched[:10]),
-    )
+    counts = {
+        "read": len(old),
+        "matched": len(old) - len(unmatched),
+        "renamed": sum(a != b for a, b in zip(old, new, strict=True)),
+        "by_alias": sum(harmonize_name(a) != b for a, b in zip(old, new, strict=True)) if table else 0,
+        "unmatched": len(unmatched),
+    }
+    return pd.Index(new, dtype=object), counts, unmatched
 
 
 def sum_duplicate_genes(adata: ad.AnnData) -> ad.AnnData:
@@ -133,10 +143,10 @@ def sum_duplicate_genes(adata: ad.AnnData) -> ad.AnnData:
     """
     import pandas as pd
 
+    if adata.var_names.is_unique:
+        return _report(_with_names(adata, adata.var_names), merged=0)
     codes, names = pd.factorize(adata.var_names, sort=False)
     merged = adata.n_vars - len(names)
-    if merged == 0:
-        return _report(_with_names(adata, list(adata.var_names)), merged=0)
     first = pd.Series(range(len(codes))).groupby(codes).first().to_numpy()
     result = _sum_columns(adata, codes=codes, first=first)
     return _report(result, merged=merged)
@@ -158,17 +168,22 @@ def keep_nuclear_loci(adata: ad.AnnData) -> ad.AnnData:
     InputError
         Where nothing is left.
     """
-    import numpy as np
-
-    kinds = [locus_kind(name) for name in adata.var_names]
-    keep = np.array([kind == "nuclear" for kind in kinds], dtype=bool)
+    keep, dropped = _nuclear(tuple(adata.var_names))
     if not keep.any():
         shown = ", ".join(map(str, adata.var_names[:10]))
         raise InputError(f"{_dataset_name(adata)}: no nuclear locus among its features (found: {shown}).")
-    dropped = Counter(kind for kind in kinds if kind != "nuclear")
-    result = _with_names(adata, list(adata.var_names)) if keep.all() else adata[:, keep].copy()
+    result = _with_names(adata, adata.var_names) if keep.all() else adata[:, keep].copy()
     reasons = [kind for kind in (*_KIND.groupindex, "unknown") if kind != "nuclear"]
     return _report(result, kept=int(keep.sum()), **{f"dropped_{r}": dropped[r] for r in reasons})
+
+
+@functools.lru_cache(maxsize=32)
+def _nuclear(names: tuple[str, ...]) -> tuple[np.ndarray, Counter]:
+    """Whether a name is a nuclear locus, (n_names,), and how many of each kind are there."""
+    import numpy as np
+
+    kinds = [locus_kind(name) for name in names]
+    return np.array([kind == "nuclear" for kind in kinds], dtype=bool), Counter(kinds)
 
 
 def gene_report(adata: ad.AnnData) -> dict[str, int]:
@@ -208,12 +223,10 @@ def _check_match(adata: ad.AnnData, *, n_names: int, unmatched: list[str]) -> No
     )
 
 
-def _with_names(adata: ad.AnnData, names: list[str]) -> ad.AnnData:
+def _with_names(adata: ad.AnnData, names: pd.Index) -> ad.AnnData:
     """A new AnnData that shares the matrices of `adata` under other feature names."""
-    import pandas as pd
-
     var = adata.var.copy()
-    var.index = pd.Index(names, dtype=object)
+    var.index = names
     return _build(adata, X=adata.X, var=var, varm=dict(adata.varm), layers=dict(adata.layers))
 
 

@@ -6,24 +6,28 @@ genes, agree on a vocabulary, and write every data set in its order.
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .blocks import join_blocks, without_matrix
 from .errors import InputError
 from .files import atomic_path, write_csv
-from .genes import gene_report, harmonize_loci, harmonize_name, keep_nuclear_loci, sum_duplicate_genes
+from .genes import harmonize_loci, harmonize_name, keep_nuclear_loci, sum_duplicate_genes
 from .hub import fetch_release
 from .labels import add_labels
 from .manifest import Dataset
 from .normalization import as_csr, normalize, with_matrix
+from .processing_tables import dataset_row, sample_table
 from .profiles import ReleaseFiles
 from .rows import FILE_BLOCK, RowStore, take_columns
 from .sources import iter_raw
-from .standard import WORDS
+from .tenx import quiet_names
 from .vocabulary import (
     GeneMoments,
     consensus_hvgs,
@@ -31,7 +35,6 @@ from .vocabulary import (
     hvg_table,
     measured_genes,
     rank_genes,
-    sample_names,
     to_vocabulary,
     vocabulary_columns,
     with_vocabulary,
@@ -58,24 +61,6 @@ __all__ = [
 ]
 
 
-def sample_table(adata: ad.AnnData) -> pd.DataFrame:
-    """One row for each sample: what it is, cells, median counts and genes, genes measured."""
-    import pandas as pd
-
-    words = [c for c in ("condition", "genotype", "replicate", "label") if c in adata.obs]
-    groups = adata.obs.groupby("sample", observed=True, sort=False)
-    table = pd.DataFrame(index=groups.size().index)
-    for column in words:
-        table[column] = groups[column].agg(lambda values: "; ".join(map(str, values.dropna().unique())))
-    table["n_cells"] = groups.size()
-    for column in ("total_counts", "n_genes"):
-        if column in adata.obs:
-            table[f"median_{column}"] = groups[column].median()
-    measured = pd.Series(measured_genes(adata).sum(axis=0), index=sample_names(adata))
-    table["genes_measured"] = measured.reindex(table.index).astype(int)
-    return table.reset_index()
-
-
 def preprocess_dataset(adata: ad.AnnData, dataset: Dataset, *, target_sum: float = 1e4) -> ad.AnnData:
     """Counts of one data set to log-normalised nuclear loci with labels; empty cells dropped.
 
@@ -91,7 +76,8 @@ def preprocess_tissue(workspace: Workspace, tissue: str, *, max_values: int = FI
     """Process all data sets that a profile uses in one tissue (A.1.1), one at a time.
 
     A large file is read and processed in blocks of cells, whose values wait on disk until the
-    vocabulary is known: memory holds one block, not a data set and never the tissue.
+    vocabulary is known: memory holds one block, not a data set and never the tissue.  A profile
+    with several threads has so many data sets in work at once, each with a block of its own.
 
     Writes ``processed/<tissue>/<id>.h5ad``, ``vocabulary/<tissue>.csv``,
     ``tables/preprocessing-<tissue>.csv`` and ``tables/hvg-<tissue>.csv``.  With the feature set
@@ -107,7 +93,7 @@ def preprocess_tissue(workspace: Workspace, tissue: str, *, max_values: int = FI
     tissue
         One of its tissues.
     max_values
-        Stored values of a block; the results do not depend on it.
+        Stored values of a block; the results depend neither on it nor on the number of threads.
 
     Returns
     -------
@@ -118,25 +104,42 @@ def preprocess_tissue(workspace: Workspace, tissue: str, *, max_values: int = FI
     datasets = workspace.datasets(tissue)
     if not datasets:
         raise InputError(f"profile '{workspace.profile.name}' uses no data set of tissue '{tissue}'.")
-    settings, tables, measured, rows = workspace.profile.preprocessing, {}, {}, []
+    threads = workspace.profile.threads
     with _scratch_folder(workspace.processed_path(tissue, "x").with_name(".partial")) as partial:
-        for dataset in datasets:
-            adata, moments = _read_and_process(workspace, dataset, partial, max_values)
-            tables[dataset.id] = hvg_table(adata, n_top_genes=settings.n_top_genes, moments=moments)
-            measured[dataset.id] = _gene_sets(adata)
-            rows.append(_row(adata, dataset, tables[dataset.id]))
-            write_h5ad(partial / f"{dataset.id}.h5ad", adata, compression=None)
-        vocabulary = _vocabulary(workspace, tissue, tables, measured)
-        for row in rows:
-            final = workspace.processed_path(tissue, row["dataset"])
-            row["n_vocabulary"] = _finish(partial / final.name, final, vocabulary)
-    return _write_tables(workspace, tissue, rows, vocabulary, tables)
+        process = functools.partial(_process, workspace, folder=partial, max_values=max_values)
+        found = dict(zip([d.id for d in datasets], _each(process, datasets, threads=threads), strict=True))
+        vocabulary = _vocabulary(workspace, tissue, found)
+        finish = functools.partial(_finish, workspace, tissue, folder=partial, genes=vocabulary["gene"].tolist())
+        for name, n_measured in zip(found, _each(finish, found, threads=threads), strict=True):
+            found[name].row["n_vocabulary"] = n_measured
+    return _write_tables(workspace, tissue, found, vocabulary)
 
 
-def write_h5ad(path: str | Path, adata: ad.AnnData, *, compression: str | None = "lzf") -> Path:
-    """Write `adata` whole or not at all; the same cells give the same bytes."""
+@dataclass(frozen=True)
+class _Processed:
+    """What is known of a data set whose values wait on disk."""
+
+    row: dict
+    variable: pd.DataFrame
+    everywhere: set[str]
+    anywhere: set[str]
+
+
+def _each(function: Callable, items: Iterable, *, threads: int) -> list:
+    """The results of all items in their order; after an error, items not yet begun are left."""
+    if threads == 1:
+        return [function(item) for item in items]
+    with quiet_names(), ThreadPoolExecutor(threads) as pool:  # what a thread ignores, all must ignore
+        return list(pool.map(function, items))
+
+
+def write_h5ad(path: str | Path, adata: ad.AnnData) -> Path:
+    """Write `adata` whole or not at all; the same cells give the same bytes.
+
+    Nothing is compressed: that would halve the file, and take as long as everything before it.
+    """
     with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary, compression=compression)
+        adata.write_h5ad(temporary)
     return Path(path)
 
 
@@ -157,12 +160,6 @@ def _describe_normalised(adata: ad.AnnData) -> ad.AnnData:
     result.obs["n_genes"] = as_csr(adata.X).getnnz(axis=1)
     result.uns["normalization"] = {"total_key": "normalised in the source"}
     return result
-
-
-def _gene_sets(adata: ad.AnnData) -> tuple[set[str], set[str]]:
-    """Genes measured in every sample, and in any."""
-    measured = measured_genes(adata)
-    return set(adata.var_names[measured.all(axis=1)]), set(adata.var_names[measured.any(axis=1)])
 
 
 def _log_block(adata: ad.AnnData, dataset: Dataset, *, target_sum: float) -> ad.AnnData:
@@ -187,6 +184,16 @@ def _log_block(adata: ad.AnnData, dataset: Dataset, *, target_sum: float) -> ad.
 def _check_cells(adata: ad.AnnData, dataset: Dataset) -> None:
     if adata.n_obs == 0:
         raise InputError(f"{dataset.id}: no cell has a count in a nuclear locus.")
+
+
+def _process(workspace: Workspace, dataset: Dataset, *, folder: Path, max_values: int) -> _Processed:
+    """Process a data set; its tables and values stay in `folder`."""
+    adata, moments = _read_and_process(workspace, dataset, folder, max_values)
+    variable = hvg_table(adata, n_top_genes=workspace.profile.preprocessing.n_top_genes, moments=moments)
+    write_h5ad(folder / f"{dataset.id}.h5ad", adata)
+    carried = measured_genes(adata)
+    genes = [set(adata.var_names[carried.all(axis=1)]), set(adata.var_names[carried.any(axis=1)])]
+    return _Processed(dataset_row(adata, dataset, variable), variable, *genes)
 
 
 def _read_and_process(
@@ -235,23 +242,24 @@ def _versions() -> dict[str, str]:
     return {"scarafm_utils": __version__, **{name: version(name) for name in names}}
 
 
-def _vocabulary(workspace: Workspace, tissue: str, tables: dict, measured: dict) -> pd.DataFrame:
+def _vocabulary(workspace: Workspace, tissue: str, found: dict[str, _Processed]) -> pd.DataFrame:
     """The ranked vocabulary; see `preprocess_tissue` for the two feature sets."""
     import pandas as pd
 
-    settings, ranked = workspace.profile.preprocessing, rank_genes(tables)
+    settings = workspace.profile.preprocessing
+    ranked = rank_genes([one.variable for one in found.values()])
     if workspace.profile.source == "release" and (release := workspace.profile.release):
         return _released_vocabulary(release, tissue, workspace.data_dir, ranked)
     if settings.feature_set == "intersection":
-        shared = set.intersection(*(everywhere for everywhere, _ in measured.values()))
+        shared = set.intersection(*(one.everywhere for one in found.values()))
         ranked = ranked[ranked["gene"].isin(shared)]
     else:
-        anywhere = set.union(*(some for _, some in measured.values()))
+        anywhere = set.union(*(one.anywhere for one in found.values()))
         rest = pd.DataFrame({"gene": sorted(anywhere - set(ranked["gene"])), "n_datasets": 0})
         ranked = pd.concat([ranked, rest], ignore_index=True)
     if ranked.empty:
         raise InputError(
-            f"no gene is measured in every sample of {', '.join(measured)}. "
+            f"no gene is measured in every sample of {', '.join(found)}. "
             "Leave a data set out, or set preprocessing.feature_set: union."
         )
     return ranked.head(settings.n_vocabulary or len(ranked)).reset_index(drop=True)
@@ -275,44 +283,26 @@ def _released_vocabulary(
     return merged.fillna({"n_datasets": 0}).astype({"n_datasets": int})
 
 
-def _finish(partial: Path, final: Path, vocabulary: pd.DataFrame) -> int:
+def _finish(workspace: Workspace, tissue: str, name: str, *, folder: Path, genes: list[str]) -> int:
     """Write one processed data set; return how many genes of the vocabulary it measures anywhere."""
     import anndata as ad
     from scipy.sparse import vstack
 
-    adata, genes = ad.read_h5ad(partial), vocabulary["gene"].tolist()
-    columns, store = vocabulary_columns(adata, genes), RowStore(partial.with_suffix(""), n_columns=adata.n_vars)
+    adata = ad.read_h5ad(folder / f"{name}.h5ad")
+    columns, store = vocabulary_columns(adata, genes), RowStore(folder / name, n_columns=adata.n_vars)
     matrix = vstack([take_columns(block, columns) for block in store.blocks()], format="csr")
     result = with_vocabulary(adata, matrix, genes)
-    write_h5ad(final, result)
+    write_h5ad(workspace.processed_path(tissue, name), result)
     return int(result.varm["measured"].any(axis=1).sum())
 
 
-def _row(adata: ad.AnnData, dataset: Dataset, table: pd.DataFrame) -> dict:
-    """One line of the report."""
-    genes = {("genes_" if k in ("read", "kept") else "") + k: v for k, v in gene_report(adata).items()}
-    cells = {f"cells_{k}": v for k, v in adata.uns["cells"].items()}
-    unlabelled = int(adata.obs["label"].isna().sum()) if "label" in adata.obs else 0
-    return {
-        "dataset": dataset.id,
-        "role": dataset.role,
-        "source": adata.uns["provenance"]["source"],
-        "cells_in_source": adata.uns["provenance"]["cells_in_source"],
-        **cells,
-        "cells_unlabelled": unlabelled,
-        "samples": len(sample_names(adata)),
-        **{f"{c}s": adata.obs[c].nunique() if c in adata.obs else None for c in WORDS[:3]},
-        **genes,
-        "genes_in_every_sample": int(measured_genes(adata).all(axis=1).sum()),
-        "n_hvg": int(table["highly_variable"].sum()),
-    }
-
-
-def _write_tables(workspace: Workspace, tissue: str, rows: list[dict], vocabulary, tables) -> pd.DataFrame:
+def _write_tables(
+    workspace: Workspace, tissue: str, found: dict[str, _Processed], vocabulary: pd.DataFrame
+) -> pd.DataFrame:
     import pandas as pd
 
-    report = pd.DataFrame(rows)
+    report, overlap = pd.DataFrame([f.row for f in found.values()]), {k: f.variable for k, f in found.items()}
     write_csv(workspace.vocabulary_path(tissue), vocabulary)
     write_csv(workspace.tables_dir / f"preprocessing-{tissue}.csv", report)
-    write_csv(workspace.tables_dir / f"hvg-{tissue}.csv", hvg_overlap(tables))
+    write_csv(workspace.tables_dir / f"hvg-{tissue}.csv", hvg_overlap(overlap))
     return report

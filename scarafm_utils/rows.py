@@ -13,8 +13,9 @@ from .files import room_for
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-#: Stored values of a block that is read from a file, or from disk: 160 MB of numbers and places.
-FILE_BLOCK = 20_000_000
+#: Stored values of a block that is read from a file: 64 MB of numbers and places.  The allocator keeps
+#: arrays of this size; larger ones are new pages each time, which takes as long as the arithmetic.
+FILE_BLOCK = 8_000_000
 #: Stored values of a block that is computed with: small enough for a processor's cache.
 CACHE_BLOCK = 1 << 18
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from test_preprocessing import local_workspace, tiny_workspace
+from test_preprocessing import LOCI, local_workspace, tiny_workspace
 
 from scarafm_utils.blocks import join_blocks, without_matrix
 from scarafm_utils.errors import InputError
@@ -132,6 +133,46 @@ def test_results_do_not_depend_on_the_size_of_a_block(tmp_path):
     assert whole.var_names.equals(blocks.var_names) and whole.obs.equals(blocks.obs)
     assert np.array_equal(whole.X.toarray(), blocks.X.toarray()) and whole.n_obs == 30
     assert str(whole.uns) == str(blocks.uns)
+
+
+def threaded(folder, threads: int, genes: dict):
+    workspace = local_workspace(folder, genes)
+    return replace(workspace, profile=workspace.profile.model_copy(update={"threads": threads}))
+
+
+def test_results_do_not_depend_on_the_number_of_threads(tmp_path):
+    names = [f"AT1G{i:05d}" for i in range(40)]
+    genes = {"A": names, "B": [*names[5:], "AT1G00007.1"], "C": names[::-1], "D": names[:30]}
+    written = []
+    for threads in (1, 3):
+        workspace = threaded(tmp_path / str(threads), threads, genes)
+        preprocess_tissue(workspace, "leaf", max_values=300)
+        files = sorted(p for p in workspace.folder.rglob("*") if p.is_file())
+        written.append({p.relative_to(workspace.folder).as_posix(): p.read_bytes() for p in files})
+    assert len(written[0]) == 4 + 4 + 3  # read, processed, tables
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_data_set_that_is_wrong_is_the_error_whoever_reads_it(tmp_path, threads, capfd):
+    names = [f"AT1G{i:05d}" for i in range(40)]
+    workspace = threaded(tmp_path, threads, dict.fromkeys("ABCD", names))
+    for name in "BD":
+        content = (tmp_path / "data" / f"{name}.h5ad").read_bytes()
+        (tmp_path / "data" / f"{name}.h5ad").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="^B: B.h5ad: cannot be read as .h5ad") as error:
+        preprocess_tissue(workspace, "leaf")
+    assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [f"{name}.h5ad" for name in "ABCD"]
+    assert not list(tmp_path.rglob(".partial"))
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path):
+    import warnings
+
+    before = list(warnings.filters)
+    preprocess_tissue(threaded(tmp_path, 3, dict.fromkeys("ABCD", ["AT1G00001"] * 2 + LOCI)), "leaf")
+    assert warnings.filters == before
 
 
 def peak_bytes(folder, n_datasets: int, max_values: int) -> int:

@@ -24,7 +24,7 @@ ORDER = """
 errors files config manifest designs tasks names profiles workspace
 effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
 rows unpack tenx readers file_blocks standard lockfile downloads hub sources inventory
-genes manifest_draft normalization vocabulary blocks labels preprocessing
+genes manifest_draft normalization vocabulary blocks labels processing_tables preprocessing
 tokens gene2vec model checkpoints parallel masked corpus_report progress reports pretraining gene_neighbours
 embeddings hidden plain_features features representations
 splits costs
