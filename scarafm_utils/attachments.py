@@ -6,6 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from .page_tables import full_text
+
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
@@ -40,5 +42,4 @@ def with_download(table: pd.DataFrame, name: str, *, rows: int | None = None) ->
     numbered = table.index.names == [None] and list(table.index) == list(range(len(table)))
     file = table.to_csv(index=not numbered, lineterminator="\n")
     left = "" if len(shown) == len(table) else f" The first {len(shown):,} of {len(table):,} rows are shown."
-    style = {"max_rows": len(shown), "border": 0, "classes": ["dataframe"], "na_rep": "–"}
-    return HTML(f"{shown.to_html(**style)}<p>{download_link(file, f'{name}.csv')}.{left}</p>")
+    return HTML(f"{full_text(shown).data}<p>{download_link(file, f'{name}.csv')}.{left}</p>")

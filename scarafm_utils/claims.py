@@ -122,11 +122,22 @@ def spell_out(claim: Claim) -> str:
     if not claim.units:
         return claim.verdict
     scale, values = STATEMENTS[claim.name].scale, [unit.value for unit in claim.units]
-    digits = 1 if scale.startswith("points") else 2
+    digits = scale_digits(scale)
     counts = {"data set": claim.n_datasets, "unit": claim.n_units}
     sets, units = (f"{n} {word}{'s' * (n > 1)}" for word, n in counts.items())
     span = f" from {min(values):.{digits}f} to {max(values):.{digits}f}" if claim.n_units > 1 else ""
     return f"{claim.estimate:.{digits}f} {scale} ({sets}; {units}{span}): {claim.verdict}"
+
+
+def scale_digits(scale: str) -> int:
+    """Decimals that a value of a claim's scale is worth: one of points, two of an AUROC or a correlation."""
+    return 1 if scale.startswith("points") else 2
+
+
+def estimate_text(claim: Claim) -> str:
+    """The estimate with its scale, for a table; nothing where it was not measured."""
+    scale = STATEMENTS[claim.name].scale
+    return f"{claim.estimate:.{scale_digits(scale)}f} {scale}" if claim.units else ""
 
 
 def random_overestimates(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:
@@ -284,8 +295,9 @@ def _detail(
     if not n_datasets:
         return f"missing: no results for '{says.estimand.split(';')[0]}'"
     if simulated:  # whether made-up cells agree with the paper says nothing
-        values = units["value"]
-        numbers = "unit, " if len(values) == 1 else "units, "
-        return f"{len(values)} {numbers}from {values.min():.3g} to {values.max():.3g}"
+        values, digits = units["value"], scale_digits(says.scale)
+        if len(values) == 1:
+            return f"1 unit, {values.item():.{digits}f}"
+        return f"{len(values)} units, from {values.min():.{digits}f} to {values.max():.{digits}f}"
     words = f"{_share(units, says.agrees)} units and {agree} of {n_datasets} data sets agree"
     return f"{words}; {said}" if said else words

@@ -119,6 +119,30 @@ def comparison_table(tests: pd.DataFrame, *, level: float = 0.05) -> pd.DataFram
     return table.set_index(["protocol", "representation"])
 
 
+def in_few_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A table from `comparison_table` for a page: what belongs together shares a cell, as text.
+
+    Returns
+    -------
+    `units (data sets)`; `better : worse` of the units; `median (range)` in points; the p values; and how many
+    of DeLong's tests over cells find the representation better or worse than raw values, out of how many.
+    """
+    import pandas as pd
+
+    rows = table.rename(columns=lambda name: name.replace("cells: ", "sure ").replace(" ", "_")).itertuples()
+    texts = [
+        {
+            "units (data sets)": f"{row.units} ({row.data_sets})",
+            "better : worse": f"{row.better} : {row.worse}",
+            "median (range)": f"{row.median:.1f} ({row.least:.1f} to {row.most:.1f})",
+            "signs p": row.signs_p, "ranks p": row.ranks_p, "ranks q": row.ranks_q,
+            "DeLong, better : worse": f"{row.sure_better} : {row.sure_worse} of {row.sure_tests}",
+        }
+        for row in rows
+    ]  # fmt: skip
+    return pd.DataFrame(texts, index=table.index)
+
+
 def _over_units(units: pd.DataFrame) -> dict:
     values = units["difference"]
     means = units.groupby(["tissue", "independent"])["difference"].mean()  # labels of one data set share its cells

@@ -51,6 +51,8 @@ def sources_html(workspace: Workspace) -> str:
     """One row for each place where a data set can be had."""
     places = [(d, key, spec) for d in workspace.manifest.values() for key, spec in d.sources.items()]
     rows = [_source(workspace, d, key, spec) for d, key, spec in places]
+    if all(row["sha256"] == f"{UNKNOWN}, recorded on the first fetch" for row in rows):
+        rows = [row | {"sha256": ""} for row in rows]  # the page's text says it once
     return _table(f"{len(rows)} sources of {len(workspace.manifest)} data sets", rows)
 
 

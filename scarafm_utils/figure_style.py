@@ -13,8 +13,8 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
-#: Dots per inch of what an SVG cannot hold as shapes.
-RASTER = 100
+#: Dots per inch of a picture, and of what an SVG cannot hold as shapes.
+DPI, RASTER = 160, 100
 
 #: Representations of the paper, in the order of its legends, with their colours.
 COLOURS = {
@@ -141,7 +141,7 @@ def styled(function):
     return inside
 
 
-def figure_bytes(figure: Figure, format: str, *, dpi: int = 160) -> bytes:
+def figure_bytes(figure: Figure, format: str, *, dpi: int = DPI) -> bytes:
     """The figure as the bytes of a PNG or SVG file: same figure, same bytes, no date inside.
 
     Both are kept small, since a site holds hundreds: a PNG has at most 256 colours, an SVG two decimals.

@@ -57,10 +57,11 @@ def _mark_words(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def _link_plain_uses(app: Sphinx, doctree: nodes.document, docname: str, words: dict[str, tuple]) -> None:
-    """Link the first plain use of each word in the paragraphs of a page."""
+    """Link the first plain use of each word in the paragraphs of a page; titles of references stay as they are."""
     from docutils import nodes
 
-    for text in [t for p in doctree.findall(nodes.paragraph) for t in p.children if isinstance(t, nodes.Text)]:
+    paragraphs = [p for p in doctree.findall(nodes.paragraph) if not isinstance(p.parent, nodes.citation)]
+    for text in [t for p in paragraphs for t in p.children if isinstance(t, nodes.Text)]:
         if not words:
             return
         match = re.search(pattern(words), text.astext())

@@ -314,4 +314,4 @@ def purity_table(workspace: Workspace, tissue: str, task: str = "all") -> pd.Dat
 def _purity_text(row: dict) -> str:
     if row["purity"] != row["purity"]:
         return row["reason"]
-    return f"{row['purity']:.2f} ({row['permuted']:.2f}, {row['highest']:.2f})"
+    return f"{row['purity']:.2f} ({row['permuted']:.2f},\u00a0{row['highest']:.2f})"

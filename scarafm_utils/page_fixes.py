@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
+
+from .figure_style import DPI
 
 #: (what is there, what ought to be there, why)
 _FIXES = [
@@ -25,6 +28,14 @@ _FIXES = [
 ]  # fmt: skip
 
 
+#: Pixels of a page to an inch, whatever a screen has; and the width from which on a phone scrolls a figure.
+_PAGE_DPI, _WIDE = 96, 560
+_TABLE = re.compile(r"<table[^>]*dataframe.*?</table>", re.DOTALL)
+_HEAD = r"<tr[^>]*>((?:\s*<th>[^<]*</th>)*)\s*</tr>\s*"
+_TWO_HEADS = re.compile(rf"<thead>\s*{_HEAD}{_HEAD}</thead>")
+_PICTURE = re.compile(r'<img (alt="[^"]*" src="([^"]*_images/[0-9a-f]{64}\.png)") />')
+
+
 def mend_page(text: str) -> str:
     """Mend one page.
 
@@ -33,13 +44,46 @@ def mend_page(text: str) -> str:
     """
     for pattern, replacement, _ in _FIXES:
         text = re.sub(pattern, replacement, text)
-    return text
+    return _TABLE.sub(lambda table: _TWO_HEADS.sub(_one_head, table[0]), text)
+
+
+def _one_head(heads: re.Match) -> str:
+    """Pandas puts names of columns and of the index into rows of their own: one row, where none is above another.
+
+    Long names may break after an underscore.
+    """
+    upper, lower = (re.findall(r"<th>([^<]*)</th>", row) for row in heads.groups())
+    if len(upper) != len(lower) or any(a and b for a, b in zip(upper, lower, strict=True)):
+        return heads[0]
+    names = [(a or b).replace("_", "_<wbr>") for a, b in zip(upper, lower, strict=True)]
+    cells = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return f"<thead><tr>{cells}</tr></thead>"
+
+
+def size_figures(text: str, folder: Path) -> str:
+    """Show each figure at the size it was drawn for, so that letters are alike in all, as a link to the picture itself.
+
+    Parameters
+    ----------
+    folder
+        Where the page lies; its pictures are found from there.
+    """
+    return _PICTURE.sub(lambda found: _sized(found[1], found[2], folder / found[2]), text)
+
+
+def _sized(attributes: str, address: str, path: Path) -> str:
+    with path.open("rb") as file:
+        pixels = struct.unpack(">II", file.read(24)[16:])  # a PNG's first chunk
+    width, height = (round(n * _PAGE_DPI / DPI) for n in pixels)
+    size = f'width="{width}" height="{height}" style="--drawn: {width}px"'
+    wide = " wide" if width > _WIDE else ""
+    return f'<a class="figure-box{wide}" href="{address}"><img {attributes} {size} /></a>'
 
 
 def mend_pages(html: Path) -> None:
     """Mend every page of a folder; a page that was mended before stays as it is."""
     for page in html.rglob("*.html"):
         before = page.read_text(encoding="utf-8")
-        after = mend_page(before)
+        after = size_figures(mend_page(before), page.parent)
         if after != before:
             page.write_text(after, encoding="utf-8")

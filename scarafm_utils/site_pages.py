@@ -165,6 +165,10 @@ def status_text(workspace: Workspace) -> str:
     listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items())
     done = sum(row[1] == "done" for row in rows)
     counted = f"{done} of {len(rows)} runs of profile `{workspace.profile.name}` are done."
+    machines = {row[5] for row in rows} - {""}
+    if len(machines) == 1:  # one sentence in place of a column
+        counted += f" All of them ran on one kind of machine: {machines.pop()}."
+        head, *rows = [[*line[:5], *line[6:]] for line in (head, *rows)]
     return f"{counted}\n\n{_markdown_table(head, rows)}\n\n## Versions\n\n{listed or 'No run kept its versions.'}\n"
 
 

@@ -5,21 +5,19 @@ Every function takes what a run stored and returns a DataFrame; nothing is compu
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .figure_rows import fullest_size, main_fidelity, with_text_keys
+from .page_tables import ABSENT
+from .page_tables import full_text as full_text
+from .page_tables import or_absent as or_absent
 from .profiles import PROTOCOLS, REPRESENTATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from IPython.display import HTML
 
     from .workspace import Workspace
-
-#: What a page writes where the paper, or this build, has no value.
-ABSENT = "–"
 
 
 def read_report(workspace: Workspace) -> pd.DataFrame:
@@ -254,7 +252,9 @@ def gain_table(results: pd.DataFrame) -> pd.DataFrame:
     large = rows[rows["n_train"] == drawn_size(rows)].groupby(pair, sort=False)["auroc"].first()
     gain = (100 * (large - small)).groupby(level=pair[:4], sort=False).mean().unstack("representation")
     order = [r for r in REPRESENTATIONS if r in gain.columns]
-    return gain[order].round(1)
+    if set(gain.index.get_level_values("label")) == {"stress"}:
+        gain = gain.droplevel("label")
+    return gain[order].round(1).rename_axis(columns=None)
 
 
 def label_table(workspace: Workspace) -> pd.DataFrame:
@@ -287,20 +287,3 @@ def shared_stress_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
         for d in entries
     ]
     return pd.DataFrame(rows).set_index("data set")
-
-
-def or_absent(table: pd.DataFrame, reason: str) -> HTML:
-    """Show a table whole; where it has no row, say in one sentence why."""
-    from IPython.display import HTML
-
-    return full_text(table) if len(table) else HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
-
-
-def full_text(table: pd.DataFrame) -> HTML:
-    """Show a table whole: no cell is cut short, no row left out; text is escaped."""
-    import pandas as pd
-    from IPython.display import HTML
-
-    with pd.option_context("display.max_colwidth", None):
-        text = table.to_html(na_rep=ABSENT, float_format="{:.3f}".format, border=0)
-    return HTML(text)

@@ -181,6 +181,10 @@ def cost_table(workspace: Workspace, tissue: str = "all") -> pd.DataFrame:
             "training cells per second (median of epochs)": f"{spent['cells_per_second'].median():,.3g}",
             "cells in memory at once": ", ".join(map(str, spent["micro_batch"].unique())),
             "peak memory (MB)": f"{spent['peak_memory_mb'].max():,.0f}",
-            "device": "; ".join(sorted({f"{d}, {t} thread(s)" for d, t in zip(spent["device"], spent["threads"])})),
+            "device": "; ".join(sorted({_device(*used) for used in zip(spent["device"], spent["threads"])})),
         }
     return pd.DataFrame(columns)
+
+
+def _device(name: str, threads: int) -> str:
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"

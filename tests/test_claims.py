@@ -51,7 +51,7 @@ def test_random_minus_replicate_by_hand():
     claim = module.random_overestimates(results, simulated=True)
     assert claim.estimate == pytest.approx((25 + (15 + 11) / 2) / 2)
     assert (claim.n_units, claim.n_datasets, claim.verdict) == (2, 1, "behaves as designed")
-    assert claim.detail == "2 units, from 13 to 25"
+    assert claim.detail == "2 units, from 13.0 to 25.0"
     real = module.random_overestimates(results, simulated=False)
     assert "2 of 2 units" in real.detail and "1 of 2 of the units lie between 20 and 30" in real.detail
 
@@ -212,7 +212,7 @@ def test_simulated_cells_get_no_verdict_and_real_ones_only_two():
     rows += [r for d in "ABCD" for r in matched(d, "r1", rng.random(), rng.random())]
     made = assess_claims(table(*rows), simulated=True)
     assert {c.verdict for c in made} <= {"behaves as designed", "does not", "not designed for"}
-    assert all(re.fullmatch(r"\d+ units?, from \S+ to \S+", c.detail) for c in made)
+    assert all(re.fullmatch(r"1 unit, \S+|\d+ units, from \S+ to \S+", c.detail) for c in made)
     designed = {c.name for c in made if c.verdict != "not designed for"}
     assert designed == {"random_overestimates", "difficulty_order", "cross_plateau"}
     assert {c.verdict for c in assess_claims(table(*rows), simulated=False)} <= {

@@ -8,7 +8,7 @@ import pytest
 from evaluation_world import make_workspace
 from scipy import stats
 
-from scarafm_utils.comparisons import cell_tests, comparison_table, paired_models, unit_differences
+from scarafm_utils.comparisons import cell_tests, comparison_table, in_few_columns, paired_models, unit_differences
 from scarafm_utils.errors import InputError
 from scarafm_utils.paired import delong
 from scarafm_utils.scores import write_scores
@@ -96,3 +96,11 @@ def test_cell_tests_are_delongs_on_stored_scores_with_q_over_the_family(tmp_path
 def test_a_table_without_results_is_refused():
     with pytest.raises(InputError, match="No result of the paper's grid to compare"):
         paired_models(table(row("random:A", "WM", np.nan)))
+
+
+def test_on_a_page_what_belongs_together_shares_a_cell():
+    rows = [row(f"random:{d}", r, a) for d, wm in (("A", 0.6), ("B", 0.95)) for r, a in (("raw", 0.9), ("WM", wm))]
+    shown = in_few_columns(comparison_table(paired_models(table(*rows)).assign(q=[0.01, 0.5]))).loc[("random", "WM")]
+    assert shown["units (data sets)"] == "2 (2)" and shown["better : worse"] == "1 : 1"
+    assert shown["median (range)"] == "-12.5 (-30.0 to 5.0)" and np.isnan(shown["signs p"])
+    assert shown["DeLong, better : worse"] == "0 : 1 of 2"

@@ -27,6 +27,8 @@ GLOSSARY = """Glossary
 PAGE = """Encoder page
 ============
 
+.. [Lit] A title about a null contrast.
+
 An :term:`encoder` feeds the head; encoders and ``null contrast`` are words, null contrasts too.
 A second null contrast stays plain.
 """
@@ -52,6 +54,7 @@ def test_the_first_use_of_a_word_shows_its_definition_and_leads_to_it(tmp_path):
     ]
     assert not pages["words"].select("a.glossary-word"), "the glossary does not point at itself"
     assert pages["index"].select_one("h1 a.glossary-word") is None
+    assert "a null contrast" in pages["index"].select_one(".citation").get_text(), "a reference keeps its title plain"
 
 
 def test_words_are_found_whole_in_singular_and_plural():

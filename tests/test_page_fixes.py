@@ -1,10 +1,17 @@
-"""Pages as the theme and its extensions write them, mended."""
+"""What is mended on every page: one row of names above a table, figures at the size they were drawn for."""
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scarafm_utils.page_fixes import mend_page
+from scarafm_utils.figure_style import PAGE_WIDTH, PageFigure, figure_bytes
+from scarafm_utils.page_fixes import mend_page, mend_pages, size_figures
+
+SHA = "ab" * 32
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,57 @@ from scarafm_utils.page_fixes import mend_page
 )
 def test_exercises_have_plain_titles_and_no_name_is_there_twice(written, mended):
     assert mend_page(written) == mended == mend_page(mended)
+
+
+def heads(html: str) -> list[list[str]]:
+    soup = BeautifulSoup(html, "html.parser")
+    return [[cell.get_text() for cell in row.select("th")] for row in soup.select("thead tr")]
+
+
+def test_names_of_the_index_stand_in_the_row_of_the_columns():
+    index = pd.MultiIndex.from_tuples([("leaf", "A")], names=["tissue", "data_set"])
+    html = pd.DataFrame({"auroc_hard": [0.5], "<b>": [1]}, index=index).to_html()
+    mended = mend_page(html)
+    assert heads(html) == [["", "", "auroc_hard", "<b>"], ["tissue", "data_set", "", ""]]
+    assert heads(mended) == [["tissue", "data_set", "auroc_hard", "<b>"]]
+    assert "auroc_<wbr>hard" in mended and "&lt;b&gt;" in mended, "a long name may break, markup stays text"
+    assert mend_page(mended) == mended
+    assert mended.partition("<tbody>")[2] == html.partition("<tbody>")[2], "cells are left alone"
+
+
+def test_a_head_whose_rows_both_say_something_stays():
+    table = pd.DataFrame({"random": [0.5]}, index=pd.Index(["raw"], name="representation"))
+    html = table.rename_axis(columns="protocol").to_html()
+    assert mend_page(html) == html
+    assert mend_page("<table><thead><tr><th></th></tr><tr><th>a</th></tr></thead></table>").count("<tr>") == 2
+
+
+@given(st.lists(st.text("ab_<>&\" ", min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=4, unique=True))
+def test_no_name_is_lost(names):
+    table = pd.DataFrame([range(len(names))], columns=names, index=pd.Index(["x"], name="row"))
+    html = table.to_html()
+    assert sorted(filter(None, sum(heads(html), []))) == sorted(heads(mend_page(html))[0])
+
+
+def test_figures_of_any_width_have_letters_of_one_size_and_lead_to_themselves(tmp_path):
+    (tmp_path / "_images").mkdir()
+    page = f'<p><img alt="Dots." src="_images/{SHA}.png" /></p>'
+    for inches in (PAGE_WIDTH, 5):
+        (tmp_path / "_images" / f"{SHA}.png").write_bytes(figure_bytes(PageFigure(inches, 2), "png"))
+        image = BeautifulSoup(size_figures(page, tmp_path), "html.parser").select_one("a.figure-box > img")
+        assert abs(int(image["width"]) - 96 * inches) <= 1 and image["height"] == "192"
+        assert image["style"] == f"--drawn: {image['width']}px" and image["alt"] == "Dots."
+        assert image.parent["href"] == f"_images/{SHA}.png"
+        assert ("wide" in image.parent["class"]) == (inches == PAGE_WIDTH), "a phone scrolls a wide one"
+
+
+def test_a_page_is_mended_once(tmp_path):
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_images" / f"{SHA}.png").write_bytes(figure_bytes(PageFigure(5, 2), "png"))
+    (tmp_path / "a").mkdir()
+    page = tmp_path / "a" / "page.html"
+    page.write_text(f'<img alt="" src="../_images/{SHA}.png" />')
+    mend_pages(tmp_path)
+    once = page.read_text()
+    mend_pages(tmp_path)
+    assert page.read_text() == once and once.count("figure-box") == 1

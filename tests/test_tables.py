@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,12 @@ def test_long_cells_are_shown_whole_and_escaped():
     shown = tables.full_text(table).data
     assert text.strip() in shown and "&lt;script&gt;" in shown and "<script>" not in shown
     assert tables.full_text(pd.DataFrame({"x": range(200)})).data.count("<tr") == 201
+
+
+def test_numbers_of_a_table_have_the_digits_they_are_worth():
+    table = pd.DataFrame({"mean": [0.9, np.nan], "points": [-0.04, 12.34], "cells": [50797, 80], "any": [np.nan, True]})
+    cells = re.findall("<td>(.*?)</td>", tables.full_text(table, digits={"points": 1}).data)
+    assert cells == ["0.900", "0.0", "50,797", "–", "–", "12.3", "80", "True"]
 
 
 def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
