@@ -1,19 +1,25 @@
 """What the paper's whole leaf and root battery would cost on one GPU with 24 GB: a derivation, no measurement.
 
-Usage: python benchmarks/battery_cost.py [--tflops T] [--gb-per-s B] [--launch-us L] [--xgb-rate R]
-       [--cores N] [--memory-gb M] [--cnn-epochs E]
+Usage: python benchmarks/battery_cost.py [--tflops T] [--gb-per-s B] [--launch-us L] [--xgb-us U]
+       [--xgb-ns N] [--cores N] [--memory-gb M] [--cnn-epochs E] [--tuning cv|none]
 
-Work is counted from the manifest's numbers of cells and the profile `paper`; the machine is four
-numbers that stand in the table and can be replaced by measured ones:
+Work is counted from the manifest's numbers of cells and the profile `paper`; the machine is a few
+numbers that stand in the table.  Two of them are assumed, for want of a GPU:
 
-- ``tflops``: what the encoder sustains (default: a quarter of 120 bfloat16 TFLOP/s).
-- ``gb_per_s``: what a matrix-vector product reads (default: two thirds of 900 GB/s).
-- ``launch_us``: one small operation of torch on a GPU, which bounds the many steps of a perceptron;
-  members of an ensemble share them (`STACK_BYTES`), settings of a grid do not.
-- ``xgb_rate``: (cells × genes × trees) per core and second of XGBoost's histograms, depth 3.
+- ``tflops``: what the encoder sustains (a quarter of 120 bfloat16 TFLOP/s; on a CPU ours sustains
+  half of what matrix products alone reach).
+- ``gb_per_s``: what a matrix-vector product reads (two thirds of 900 GB/s).
+
+The others were measured on a CPU (LOG.md):
+
+- ``launch_us``: to start one small operation of torch, which bounds the many steps of a perceptron
+  on a GPU; members of an ensemble share them (`STACK_BYTES`), settings of a grid do not.
+- ``xgb_us`` for each gene and tree, and ``xgb_ns`` for each cell besides: XGBoost's histograms on one
+  core at depth 3.  Depth 6 takes `DEEPER` times as long.
 
 An ensemble has 200 members.  LR reads its matrix twice per step of L-BFGS.  Tuning multiplies the
-heads on matrices by settings × 5 folds × 0.8 + 1; ensembles take the settings of raw values.
+heads on matrices by settings × 5 folds × 0.8 + 1, and every fit by what the grid's mean setting
+costs; ensembles take the settings of raw values.  Threads of XGB count as if none ever waited.
 Replicate tasks are counted as if all cells but the test cells were trained on: an upper bound.
 """
 
@@ -22,6 +28,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from statistics import mean
 
 from scarafm_utils.ensemble import STACK_BYTES
 from scarafm_utils.heads import GRIDS
@@ -30,7 +37,8 @@ from scarafm_utils.workspace import open_workspace
 GENES = {"leaf": 4054, "root": 4397}
 GFLOP_PER_CELL = 37.0  # forward, 4,055 tokens, 3 blocks
 DIM, FOLDS, LR_STEPS, EPOCHS, BATCH, HIDDEN = 200, 5, 60, 20, 16, 128
-MLP_OPERATIONS = 25  # small operations of one step of a perceptron with one hidden layer
+OPERATIONS, PER_LAYER = 10, 8  # small operations of one step of a perceptron, and of each hidden layer
+DEEPER = 4.0  # XGB at depth 6 over depth 3, measured: 3.6 with 1,000 cells, 4.2 with 4,000
 MATRICES = {"raw": 1, "CLS": 0, "WM": 0, "PCA_1": 1, "PCA_2": 2, "PCA_3": 3}  # columns per gene; 0: DIM in all
 
 
@@ -73,14 +81,17 @@ def task_cost(n_all: int, genes: int, sizes: list, n_test: int, args) -> Work:
 
 def heads_cost(size: int, widths: list[int], args, *, tuned: bool) -> Work:
     """LR, MLP and XGB on matrices (size, width), one fit each or the whole grid."""
-    cells, factor = size * sum(widths), {h: tuning_factor(h) if tuned else 1.0 for h in GRIDS}
+    grid = args.tuning == "cv"
+    cells, factor = size * sum(widths), {h: tuning_factor(h) if tuned and grid else 1.0 for h in GRIDS}
     stack = 1 if tuned else max(1, STACK_BYTES // (4 * size * widths[0]))
     steps = math.ceil(size / BATCH) * EPOCHS * math.ceil(len(widths) / stack)
-    flops = 6 * cells * HIDDEN * EPOCHS / 1e12 / args.tflops
+    operations = OPERATIONS + PER_LAYER * (mean(GRIDS["MLP"]["depth"]) if grid else 1)
+    flops = 6 * cells * HIDDEN * (1.5 if grid else 1) * EPOCHS / 1e12 / args.tflops
+    trees = mean(GRIDS["XGB"]["trees"]) * (1 + DEEPER) / 2 if grid else 100
     return Work(
         lr=factor["LR"] * LR_STEPS * 2 * 4 * cells / 1e9 / args.gb_per_s,
-        mlp=factor["MLP"] * (steps * MLP_OPERATIONS * args.launch_us / 1e6 + flops),
-        xgb=factor["XGB"] * 100 * cells / args.xgb_rate / args.cores,
+        mlp=factor["MLP"] * (steps * operations * args.launch_us / 1e6 + flops),
+        xgb=factor["XGB"] * trees * (args.xgb_us / 1e6 * sum(widths) + args.xgb_ns / 1e9 * cells) / args.cores,
     )
 
 
@@ -88,14 +99,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tflops", type=float, default=30.0)
     parser.add_argument("--gb-per-s", type=float, default=600.0)
-    parser.add_argument("--launch-us", type=float, default=6.0)
-    parser.add_argument("--xgb-rate", type=float, default=1.5e8)
+    parser.add_argument("--launch-us", type=float, default=7.5)
+    parser.add_argument("--xgb-us", type=float, default=10.0)
+    parser.add_argument("--xgb-ns", type=float, default=4.5)
+    parser.add_argument("--tuning", choices=("cv", "none"), default="cv")
     parser.add_argument("--cores", type=int, default=16)
     parser.add_argument("--memory-gb", type=float, default=32.0, help="of the host, for hidden states")
     parser.add_argument("--cnn-epochs", type=int, default=20, help="epochs until early stopping")
     args = parser.parse_args()
     workspace, total = open_workspace("paper"), Work()
-    print("assumed: " + ", ".join(f"{name} {value:g}" for name, value in vars(args).items()))
+    print("assumed: " + ", ".join(f"{name} {value}" for name, value in vars(args).items()))
     print(f"{'task':<34}{'cells':>8}" + "".join(f"{part:>10}" for part in vars(total)) + "   hours each")
     for tissue, grid in workspace.profile.tissues.items():
         for name in grid.tasks:

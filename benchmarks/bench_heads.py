@@ -246,10 +246,13 @@ def report(runs: dict[str, list[dict]], args) -> None:
         who: {part: statistics.median(run[part] for run in found) for part in found[0]} for who, found in runs.items()
     }
     print(f"\n{'part':<14}{'released, s':>13}{'ours, s':>10}{'ratio':>8}")
-    without = {who: sum(v for part, v in parts.items() if "XGB" not in part) for who, parts in medians.items()}
+    xgb = {who: sum(v for part, v in parts.items() if "XGB" in part) for who, parts in medians.items()}
+    without = {who: sum(parts.values()) - xgb[who] for who, parts in medians.items()}
     for part in medians["released"]:
         line(part, medians["released"][part], medians["ours"][part])
     line("all but XGB", without["released"], without["ours"])
+    if "XGB" in args.heads:
+        line("all of XGB", xgb["released"], xgb["ours"])
 
 
 def line(part: str, reference: float, ours: float) -> None:
