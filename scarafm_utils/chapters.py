@@ -165,7 +165,8 @@ def validate(chapter: str, params: dict[str, Any]) -> dict[str, Any]:
     known = parameters(chapter)
     for name in params:
         if name not in known:
-            raise InputError(f"chapter '{chapter}' has no parameter '{name}': {suggest(name, known)}")
+            own = [other for other in known if other != "profile"]  # that is chosen with --profile
+            raise InputError(f"chapter '{chapter}' has no parameter '{name}': {suggest(name, own)}")
     return {name: parse_value(known[name], value) for name, value in params.items()}
 
 

@@ -75,7 +75,8 @@ def read_yaml(path: str | Path) -> dict:
     """Read a YAML file that holds keys and values; refuse code and repeated keys."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path.name}: no such file in '{path.parent.name}'. {_yaml_files(path.parent)}")
+        where = f"'{path.parent.name}'" if path.parent.name else "this folder"
+        raise InputError(f"{path.name}: no such file in {where}, {_yaml_files(path)}")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
     except InputError as error:
@@ -137,6 +138,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _yaml_files(folder: Path) -> str:
-    found = ", ".join(sorted(p.name for p in folder.glob("*.yaml"))) if folder.is_dir() else ""
-    return f"YAML files there: {found or 'none'}."
+def _yaml_files(path: Path) -> str:
+    """The YAML files beside a missing one, the nearest name first."""
+    found = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    return suggest(path.name, found) if found else "nor is any other YAML file there"

@@ -16,7 +16,7 @@ from .files import write_text
 from .grid import link_data
 from .manifest import Dataset, held_out_unit, load_manifest, matched_pairs, select
 from .profiles import load_profile
-from .result_tables import read_results
+from .result_tables import read_table, table_of_run
 from .workspace import PROJECT, open_workspace, profile_path
 
 #: Sizes of grid, heads and resampling come from this profile unless another one is named.
@@ -148,13 +148,17 @@ def run_own_study(
     for number, params in enumerate(runs, start=1):
         paths.append(run(chapter, params, profile=study.profile, out=out))
         report(f"done: [{number}/{len(runs)}] {params['task']}")
-    collect_results(workspace)
+    if list((workspace.tables_dir / "runs").glob("*/*.csv")):  # not where every run had a grid of its own
+        collect_results(workspace)
     return paths
 
 
-def reasons(study: OwnStudy) -> list[str]:
-    """Why configurations have no result, each reason once with what it left out."""
-    table = read_results(open_workspace(study.profile))
+def reasons(study: OwnStudy, runs: list[dict[str, Any]]) -> list[str]:
+    """Why configurations of these runs have no result, each reason once with what it left out."""
+    import pandas as pd
+
+    workspace = open_workspace(study.profile)
+    table = pd.concat([read_table(table_of_run(workspace, study.tissue, params)) for params in runs])
     left_out = table[table["reason"] != ""].groupby("reason", sort=False)["representation"].unique()
     return [f"{', '.join(names)}: {reason}" for reason, names in left_out.items()]
 

@@ -109,7 +109,7 @@ def _run_own(
             return
         paths = run_own_study(study, chapter, runs, out=out, report=typer.echo)
         page = None if out else _render(study.profile, paths)
-        for reason in reasons(study):
+        for reason in reasons(study, runs):
             typer.echo(f"not computed: {reason}")
     if show and page:
         typer.launch(page.as_uri())

@@ -96,6 +96,30 @@ def test_the_command_needs_manifest_and_folder():
     assert result.stderr == "scarafm: cells of your own need both: --manifest FILE and --data-dir FOLDER\n"
 
 
+STUDY = own_data.OwnStudy("demo", "leaf", "stress", ("random:GSE273033", "replicate:GSE273033"))
+
+
+def test_each_set_of_parameters_meets_each_task_or_the_one_it_names():
+    sets = [{"heads": "LR"}, {"heads": "XGB", "task": "replicate:GSE273033"}]
+    found = [(r["heads"], r["task"], r["label"]) for r in own_data.own_runs(STUDY, "leaf_results", sets)]
+    assert found == [
+        ("LR", "random:GSE273033", "stress"), ("LR", "replicate:GSE273033", "stress"),
+        ("XGB", "replicate:GSE273033", "stress"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"hads": "LR"}, "has no parameter 'hads': did you mean 'heads'"),
+        ({"task": "random:GSE27303"}, "task 'random:GSE27303' is not possible with this manifest: did you mean"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_the_first_run(params, message):
+    with pytest.raises(InputError, match=message):
+        own_data.own_runs(STUDY, "leaf_results", [{}, params])
+
+
 def commands_of(page: Path) -> list[list[str]]:
     lines = page.read_text(encoding="utf-8").splitlines()
     return [line.removeprefix("$ scarafm ").split() for line in lines if line.startswith("$ scarafm ")]
@@ -120,3 +144,18 @@ def test_the_page_can_be_followed_from_start_to_end(tmp_path):
     assert raw["auroc"].notna().all() and raw["task"].nunique() == 5
     pages = [folder / line.removeprefix("page: ") for line in printed.splitlines() if line.startswith("page: ")]
     assert all("The paper did not use them" in page.read_text(encoding="utf-8") for page in pages)
+    check_that_grid_and_out_are_heeded(folder)
+
+
+def check_that_grid_and_out_are_heeded(folder: Path) -> None:
+    """One task with two heads, one run each; then one of them into a file of one's own."""
+    command = "run leaf_results --manifest my_cells/other.yaml --data-dir my_cells --profile tiny"
+    command += " -p task=random:study_a"
+    (folder / "my_cells" / "other.yaml").write_text((folder / "my_cells" / "example_manifest.yaml").read_text())
+    process = scarafm(folder, *command.split(), "--grid", "heads=LR,XGB", "-p", "representations=raw,WM")
+    printed = process.communicate()[0]
+    assert process.returncode == 0 and "done: [2/2] random:study_a" in printed and "not computed: WM" in printed
+    assert len([line for line in printed.splitlines() if line.startswith("page: ") and "random-study_a" in line]) == 2
+    process = scarafm(folder, *command.split(), "-p", "heads=LR", "--out", "mine.ipynb")
+    printed = process.communicate()[0]
+    assert process.returncode == 0 and "page: " not in printed and (folder / "mine.ipynb").exists(), printed

@@ -270,7 +270,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 
 def test_a_missing_profile_names_those_there_are():
-    with pytest.raises(InputError, match=r"demmo.yaml: no such file in 'profiles'.*demo.yaml"):
+    message = r"demmo.yaml: no such file in 'profiles', did you mean 'demo.yaml'\? Allowed: demo.yaml, "
+    with pytest.raises(InputError, match=message):
         load_profile(ROOT / "profiles" / "demmo.yaml")
 
 
