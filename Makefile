@@ -24,7 +24,7 @@ test: $(STAMP) lint
 	@$(RUN)python -m pytest -m "not slow and not site" -n $(CORES)
 
 test-slow: $(STAMP)
-	@$(RUN)python -m pytest -m slow -rs
+	@$(RUN)python -m pytest -m slow -n $(CORES) --dist loadgroup -rs --durations=0 --durations-min=5
 
 check: $(STAMP)
 	@$(RUN)python scripts/check_site.py

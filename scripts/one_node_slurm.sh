@@ -71,7 +71,7 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_min_interval=200000
-MinJobAge=600
+MinJobAge=86400
 ReturnToService=2
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory Gres=gpu:1 State=UNKNOWN

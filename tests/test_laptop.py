@@ -148,14 +148,13 @@ def check_results(folder, profile) -> None:
         rows = own[own["representation"] == representation]
         assert set(rows.dropna(subset="auroc")["task"]) == set(results["task"]), representation
     raw = own[(own["representation"] == "raw") & (own["head"] == "LR") & (own["protocol"] == "random")]
-    assert raw.groupby("task")["auroc"].max().min() > 0.7, "types of real cells can be told apart"
+    assert raw["auroc"].mean() > 0.75 and raw["auroc"].min() > 0.5, "types of real cells can be told apart"
 
 
 def check_pages(folder, profile) -> None:
     """Each task has a page with the profile's notice, and no page says that cells are simulated."""
-    html = folder / "_build" / "html"
-    pages = {p.stem: p.read_text(encoding="utf-8") for p in html.glob("executed/*_results/*.html")}
-    tasks = [task.replace(":", "-") for grid in profile["tissues"].values() for task in grid["tasks"]]
-    assert set(pages) == {"index", *tasks}
+    html = folder / "_build" / "html" / "book" / "executed"
+    pages = {p.stem: p.read_text(encoding="utf-8") for p in html.glob("*_results/runs/*.html")}
+    assert set(pages) == {task.replace(":", "-") for grid in profile["tissues"].values() for task in grid["tasks"]}
     assert all("Real cells, capped" in page and "Simulated cells: not" not in page for page in pages.values())
-    assert (html / "executed" / "pretraining" / "root.html").exists()
+    assert {p.parent.name for p in html.glob("*/index.html")} >= {"preprocessing", "pretraining", "claims", "explorer"}
