@@ -148,14 +148,42 @@ def test_the_light_environment_has_the_pins_of_the_project_and_nothing_heavy():
     assert not [line for line in light if line.startswith(("torch", "xgboost", "scanpy", "gensim"))]
 
 
-def test_schedules_of_the_instructor_guide_add_up():
+def schedules() -> list[list[tuple[int, int, str, str]]]:
+    """Both tables of the instructor guide: clock in minutes, minutes, part and what."""
     text = (PROJECT / "book" / "workshop" / "instructor.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d):(\d\d) \| (\d+) \|", text, re.MULTILINE)
-    clock = [60 * int(h) + int(m) for h, m, _ in rows]
-    starts = [i for i, minute in enumerate(clock) if minute == 0]
+    rows = re.findall(r"^\| (\d):(\d\d) \| (\d+) \| (.*?) ?\| (.*?) ?\|$", text, re.MULTILINE)
+    found = [(60 * int(h) + int(m), int(minutes), part, what) for h, m, minutes, part, what in rows]
+    starts = [i for i, row in enumerate(found) if row[0] == 0]
     assert len(starts) == 2
-    for first, last, limit in ((0, starts[1], 240), (starts[1], len(rows), 120)):
-        for i in range(first, last - 1):
-            assert clock[i] + int(rows[i][2]) == clock[i + 1]
-        assert clock[last - 1] + int(rows[last - 1][2]) <= limit
-    assert clock[-1] + int(rows[-1][2]) == 120
+    return [found[: starts[1]], found[starts[1] :]]
+
+
+@pytest.mark.parametrize(("table", "limit", "parts"), [(0, 210, [1, 2, 3, 4, 5]), (1, 120, [1, 4, 5])])
+def test_schedules_of_the_instructor_guide_add_up_minute_by_minute(table, limit, parts):
+    rows = schedules()[table]
+    for before, after in zip(rows, rows[1:]):
+        assert before[0] + before[1] == after[0]
+    assert rows[-1][0] + rows[-1][1] == limit
+    starts = {part: i for i, (_, _, part, _) in enumerate(rows) if part.startswith("episode")}
+    assert list(starts) == [f"episode {number}" for number in parts]
+    for number in parts:
+        text = text_of(episodes.read_episode(episodes.EPISODES[number - 1])).split("## Timing")[1].split("\n## ")[0]
+        wanted = [(int(m), what) for m, what in re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)]
+        first = starts[f"episode {number}"]
+        assert [(minutes, what) for _, minutes, _, what in rows[first : first + len(wanted)]] == wanted
+
+
+def test_every_question_of_the_quiz_has_three_choices_and_one_explained_answer():
+    text = (PROJECT / "book" / "workshop" / "quiz.md").read_text(encoding="utf-8")
+    questions = text.split(":::{admonition} ")[1:]
+    right = []
+    for number, question in enumerate(questions, start=1):
+        assert question.startswith(f"{number}. ")
+        assert re.findall(r"^- ([A-Z])\.", question, re.MULTILINE) == ["A", "B", "C"]
+        answer = question.split("```{dropdown} Answer\n")[1]
+        letter = re.match(r"\*\*([ABC])\.\*\*\n", answer)[1]
+        others = set("ABC") - {letter}
+        named = set(re.findall(r"[(; ]([ABC])(?=[);]| and )", answer))
+        assert named == others, f"question {number}: why are {others} wrong?"
+        right.append(letter)
+    assert len(questions) == 7 and set(right) == {"A", "B", "C"} and max(map(right.count, right)) < 4
