@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -33,6 +35,23 @@ def test_a_page_fits_a_telephone(browser, html, name):
 
 def test_the_methods_hold_typeset_mathematics(browser, html):
     assert visit(browser, html / "book" / "methods.html").typeset[1] > 0
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_cheat_sheet_of_the_workshop_is_printed_on_one_page(page, html, paper):
+    page.goto((html / "book" / "workshop" / "cheat_sheet.html").as_uri())
+    margin = dict.fromkeys(("top", "bottom", "left", "right"), "10mm")
+    printed = page.pdf(format=paper, margin=margin)
+    assert len(re.findall(rb"/Type ?/Page\b", printed)) == 1
+
+
+def test_a_copied_command_has_no_prompt(page, html):
+    page.goto((html / "book" / "workshop" / "setup.html").as_uri())
+    script = "pre => filterText(pre, '.linenos, .gp, .go')"
+    first = page.locator(".highlight-console pre").first
+    assert first.inner_text().startswith("$ ") and first.evaluate(script).startswith("python3 -m venv")
+    settings = (html / "_static" / "copybutton.js").read_text(encoding="utf-8")
+    assert "let exclude = '.linenos, .gp, .go'" in settings
 
 
 def test_search_works_without_a_server(page, html):
