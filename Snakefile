@@ -57,8 +57,8 @@ rule preprocess:
         vocabulary=f"{OUT}/vocabulary/{{tissue}}.csv",
     threads: THREADS
     shell:
-        "scarafm run preprocessing -p tissue={wildcards.tissue} -p threads={threads}"
-        " --profile {PROFILE} --out {output.run}"
+        "scarafm run preprocessing -p tissue={wildcards.tissue:q} -p threads={threads}"
+        " --profile {PROFILE:q} --out {output.run:q}"
 
 
 rule pretrain:
@@ -71,8 +71,8 @@ rule pretrain:
         weights=f"{OUT}/checkpoints/{{tissue}}/model.safetensors",
     threads: THREADS
     shell:
-        "scarafm run pretraining -p tissue={wildcards.tissue} -p threads={threads}"
-        " --profile {PROFILE} --out {output.run}"
+        "scarafm run pretraining -p tissue={wildcards.tissue:q} -p threads={threads}"
+        " --profile {PROFILE:q} --out {output.run:q}"
 
 
 # One process for all maps of a tissue: the compiler behind UMAP costs more than a map.
@@ -85,7 +85,7 @@ rule maps:
         f"{OUT}/tables/maps-{{tissue}}.csv",
     threads: THREADS
     shell:
-        "scarafm maps {wildcards.tissue} --threads {threads} --profile {PROFILE}"
+        "scarafm maps {wildcards.tissue:q} --threads {threads} --profile {PROFILE:q}"
 
 
 rule evaluate:
@@ -104,8 +104,8 @@ rule evaluate:
         label=lambda w: RUNS[w.chapter, w.slug][1],
     threads: THREADS
     shell:
-        "scarafm run {wildcards.chapter} -p task={params.task} -p label={params.label}"
-        " -p threads={threads} --profile {PROFILE} --out {output.run}"
+        "scarafm run {wildcards.chapter:q} -p task={params.task:q} -p label={params.label:q}"
+        " -p threads={threads} --profile {PROFILE:q} --out {output.run:q}"
 
 
 rule collect:
@@ -115,7 +115,7 @@ rule collect:
     output:
         f"{OUT}/tables/results.csv",
     shell:
-        "scarafm collect --profile {PROFILE}"
+        "scarafm collect --profile {PROFILE:q}"
 
 
 rule index:
@@ -130,7 +130,7 @@ rule index:
     params:
         unit=lambda w: f"-p {CHAPTERS[w.chapter].unit}=all" if CHAPTERS[w.chapter].unit else "",
     shell:
-        "scarafm run {wildcards.chapter} {params.unit} --profile {PROFILE} --out {output.run}"
+        "scarafm run {wildcards.chapter:q} {params.unit} --profile {PROFILE:q} --out {output.run:q}"
 
 
 rule class_data:
@@ -153,7 +153,7 @@ rule episode:
     wildcard_constraints:
         episode="|".join(EPISODES),
     shell:
-        "scarafm episode {wildcards.episode} --out {output}"
+        "scarafm episode {wildcards.episode:q} --out {output:q}"
 
 
 rule site:
@@ -179,4 +179,4 @@ rule site:
     output:
         "_build/html/index.html",
     shell:
-        "scarafm site --profile {PROFILE}"
+        "scarafm site --profile {PROFILE:q}"

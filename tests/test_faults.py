@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from small_disk import make_read_only, make_writable, small_disk
-from tiny_project import assert_same, build, copy_project, scarafm, scores, tables
+from tiny_project import assert_same, build, copy_project, environment, scarafm, scores, tables
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +68,16 @@ def test_a_full_and_a_read_only_disk_stop_a_build_with_one_line_and_room_lets_it
         make_writable(disk, kilobytes=100_000)
         process = scarafm(folder, "run", "preprocessing", "-p", "tissue=root", "--profile", "tiny")
         assert "done: preprocessing root" in process.communicate()[0] and process.returncode == 0
+
+
+def test_what_stands_in_the_path_of_a_profile_is_no_command(tmp_path):
+    folder = copy_project(tmp_path)
+    profile = "odd '; touch OWNED; echo '.yaml"
+    (folder / "profiles" / "tiny.yaml").rename(folder / profile)
+    command = ["--cores", "1", "--config", f"profile={profile}", "--", "artifacts/tiny/vocabulary/root.csv"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "snakemake", *command], cwd=folder, env=environment(folder), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout
+    assert (folder / "artifacts" / "tiny" / "vocabulary" / "root.csv").exists() and not (folder / "OWNED").exists()
