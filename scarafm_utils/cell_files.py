@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError, suggest
 from .genes import harmonize_loci, keep_nuclear_loci, sum_duplicate_genes
+from .manifest_draft import guess_columns
 from .normalization import as_csr, normalize, with_matrix
 from .readers import count_problem, read_file
 from .tenx import MEASURED, first_line, quiet_names
@@ -27,6 +28,8 @@ CHUNK = 2_000
 #: Below this share of the vocabulary an embedding says little about the cells.
 MIN_COVERAGE = 0.5
 VALUES = ("auto", "counts", "log1p")
+#: Counts that add up to a smaller share of a column of totals are a part of the cell's.
+COMPLETE = 0.9
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class CellFile:
     simulated
         Whether this package's simulator made the cells: its provenance is in uns.  Every other cell
         counts as real.
+    hint
+        A line to show where `total_key` was not given and obs has totals that the counts miss; or None.
     """
 
     def __init__(self, name: str, file: h5py.File, *, values: str = "auto", total_key: str | None = None):
@@ -105,6 +110,7 @@ class CellFile:
         self.simulated = "uns/simulation" in file or self._uns["provenance"].get("source") == "simulated"
         self.log = False
         self.place = self._find_values()
+        self.hint = None if total_key or self.log else self._forgotten_total(obs)
         var = self._read("raw/var" if self.place == "raw" else "var")
         self._features, self._measured = var.index.astype(str), self._measured_features(var)
         self._inside = self._total = 0.0
@@ -242,6 +248,22 @@ class CellFile:
         if self.place != "raw" and "varm/measured" in self._file:
             return np.asarray(self._read("varm/measured"), dtype=bool).all(axis=1)
         return np.ones(len(var), dtype=bool)
+
+    def _forgotten_total(self, obs) -> str | None:
+        """What to say where a column holds totals of which the first cells' counts are a part only."""
+        import numpy as np
+
+        if (column := guess_columns(obs).total_counts) is None:
+            return None
+        rows = slice(0, min(CHUNK, self.n_cells))
+        sums = np.asarray(self._rows(self.place, rows).sum(axis=1), dtype=float).ravel()
+        share = np.median(sums / np.maximum(obs[column].to_numpy(dtype=float)[rows], 1))
+        if not 0 < share < COMPLETE:
+            return None
+        return (
+            f"{self.name}: counts add up to {share:.0%} of obs['{column}']; where genes were dropped, "
+            f"--total-key {column} divides by the cell's own total."
+        )
 
     def _total_column(self, obs) -> np.ndarray:
         if self.total_key not in obs:

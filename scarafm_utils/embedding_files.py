@@ -126,7 +126,7 @@ def embed_file(
     force
         Replace `out` where it exists.
     report
-        Called with a line after each part.
+        Called with a line after each part, and with what is to be known before.
 
     Raises
     ------
@@ -147,11 +147,14 @@ def embed_file(
         cells.name = path.name
         check_meeting(cells, encoder.name, trained_on_real=encoder.corpus_real, way_out=REAL_WEIGHTS)
         cells.coverage(encoder.model.genes).check(min_coverage, cells.name)
+        report = report or (lambda line: None)
+        if cells.hint:
+            report(cells.hint)
         with atomic_path(out) as temporary:
             shutil.copyfile(plain, temporary)
             temporary.chmod(0o644)
             with h5py.File(temporary, "r+") as file:
-                return _write(cells, file, encoder, list(representations), batch_size, report or (lambda line: None))
+                return _write(cells, file, encoder, list(representations), batch_size, report)
 
 
 def refuse_to_replace(out: Path, *, force: bool) -> None:

@@ -81,7 +81,10 @@ def predict_file(
             what = f"head of {stored.facts['task']}"
             check_meeting(cells, what, trained_on_real=stored.cells_real, way_out=REAL_HEAD)
             cells.coverage(stored.genes).check(min_coverage, cells.name)
-            table = _table(cells, stored, batch_size, report or (lambda line: None))
+            report = report or (lambda line: None)
+            if cells.hint:
+                report(cells.hint)
+            table = _table(cells, stored, batch_size, report)
             found = Predicted(
                 labels={name: int((table["label"] == name).sum()) for name in stored.classes},
                 coverage=Coverage(len(stored.genes), cells.coverage(stored.genes).missing),

@@ -190,6 +190,21 @@ def test_totals_from_obs_undo_the_loss_of_genes(tmp_path):
     assert np.abs(embedded(path, tmp_path / "f.h5ad") - whole).max() > 1e-3
 
 
+def test_totals_that_the_counts_miss_are_pointed_at_unless_they_are_named(tmp_path):
+    adata = make_counts()
+    adata.X.data[:] = 1
+    adata.obs["nCount_RNA"] = np.asarray(adata.X.sum(1)).ravel()
+    few = adata[:, GENES].copy()
+    share = np.median(np.asarray(few.X.sum(1)).ravel() / few.obs["nCount_RNA"])
+    said = f"counts add up to {share:.0%} of obs['nCount_RNA']; where genes were dropped, --total-key nCount_RNA "
+    for cells, total_key, pointed_at in ((adata, None, False), (few, None, True), (few, "nCount_RNA", False)):
+        lines, path = [], written(cells, tmp_path / "a.h5ad")
+        embed_file(
+            path, tmp_path / "b.h5ad", encoder=make_encoder(), total_key=total_key, force=True, report=lines.append
+        )
+        assert (said in lines[0]) == pointed_at and ("--total-key" in " ".join(lines)) == pointed_at
+
+
 def test_a_gene_that_some_library_lacks_is_not_measured(tmp_path):
     adata = make_counts()
     adata.var["measured_in_a"], adata.var["measured_in_b"] = True, adata.var_names != GENES[2]
