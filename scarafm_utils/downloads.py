@@ -108,6 +108,40 @@ def download(
     return path
 
 
+def require_server(url: str, *, timeout: float = 10.0) -> None:
+    """Refuse an address whose server cannot be reached; what it answers, and when, does not matter.
+
+    Raises
+    ------
+    InputError
+        No connection within `timeout` seconds.
+    """
+    import requests
+
+    try:
+        requests.head(url, timeout=timeout).close()
+    except requests.ReadTimeout:
+        return
+    except requests.ConnectionError as error:
+        if _no_connection(error):
+            raise InputError(_unreachable(url)) from error
+
+
+def _unreachable(url: str) -> str:
+    return f"{urlsplit(url).netloc} cannot be reached: is there a network? (wanted: {url})"
+
+
+def _no_connection(error: requests.ConnectionError) -> bool:
+    """Whether nobody was there to talk to, rather than somebody who hung up."""
+    import requests
+    from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError
+
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, requests.ConnectTimeout) or isinstance(
+        reason, NewConnectionError | NameResolutionError | ProxyError
+    )
+
+
 def _is_whole(path: Path, *, size: int | None, sha256: str | None) -> bool:
     if not path.is_file() or path.stat().st_size == 0:
         return False
@@ -242,20 +276,14 @@ def _next_block(response: requests.Response, have: int) -> bytes:
 def _open(url: str, headers: dict, network: Network) -> requests.Response:
     """Send the request; tell what another try may mend from what it cannot."""
     import requests
-    from urllib3.exceptions import NameResolutionError, NewConnectionError
 
     try:
         response = requests.get(
             url, headers=headers, stream=True, timeout=(min(10, network.timeout), network.timeout)
         )
     except requests.ConnectionError as error:
-        reason = getattr(error.args[0] if error.args else None, "reason", None)
-        if isinstance(error, requests.ConnectTimeout) or isinstance(
-            reason, NewConnectionError | NameResolutionError
-        ):
-            raise InputError(
-                f"{urlsplit(url).netloc} cannot be reached: is there a network? (wanted: {url})"
-            ) from error
+        if _no_connection(error):
+            raise InputError(_unreachable(url)) from error
         raise _Interrupted("the connection broke before the first byte") from error
     except requests.Timeout as error:
         raise _Interrupted(f"no answer within {network.timeout:g} seconds") from error

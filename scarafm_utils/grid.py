@@ -17,6 +17,7 @@ from .damage import remove_damaged
 from .episodes import episode_path, read_episode
 from .errors import InputError
 from .files import require_writable, write_text
+from .inventory import require_servers
 from .lifeline import adopt_orphans, build_environment, die_with_parent, end_children, exclusive
 from .reports import RUNNING
 from .sources import fetch
@@ -51,11 +52,12 @@ def build_book(profile: str, *, data_dir: Path | None = None, cores: int = 2, sl
     Raises
     ------
     InputError
-        A bad profile, a missing data folder, a folder that cannot be written to, a run that failed, or
-        another build at work.
+        A bad profile, a missing data folder, no network for what is still to be fetched, a folder that
+        cannot be written to, a run that failed, or another build at work.
     """
     workspace = open_workspace(profile)
     link_data(workspace, data_dir)
+    _require_servers(workspace)
     with exclusive(ARTIFACTS):
         require_writable(workspace.folder)
         _sweep(workspace.folder)
@@ -91,6 +93,15 @@ def link_data(workspace: Workspace, data_dir: Path | None) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(data_dir.resolve(), target_is_directory=True)
+
+
+def _require_servers(workspace: Workspace) -> None:
+    """What has yet to be downloaded is missed now, not after other work; a tissue with a vocabulary has its cells."""
+    source = workspace.profile.source
+    if source in ("public", "release"):
+        new = [t for t in workspace.profile.tissues if not workspace.vocabulary_path(t).exists()]
+        datasets = [d for tissue in new for d in workspace.datasets(tissue)]
+        require_servers(datasets, source=source, data_dir=workspace.data_dir)
 
 
 def _sweep(folder: Path) -> None:

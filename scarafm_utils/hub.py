@@ -19,6 +19,13 @@ FOLDER = "release"
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
+def server() -> str:
+    """The address of the hub, or of the mirror that its client was told to use."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
 def fetch_release(
     patterns: Sequence[str],
     *,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from .hub import FOLDER
+from .downloads import require_server
+from .hub import FOLDER, server
 from .lockfile import HIDDEN, checksum, read_lock
 from .manifest import Dataset, SourceSpec
 from .sources import local_names
@@ -54,6 +55,24 @@ def expected_files(dataset: Dataset, *, source: str, data_dir: Path) -> list[Exp
     folder = data_dir / dataset.id if spec.parts else data_dir
     parts = [(spec.url, spec), *((url, SourceSpec()) for url in spec.parts)]
     return [_expected(folder, unquote(Path(urlsplit(url).path).name), url, known) for url, known in parts]
+
+
+def require_servers(datasets: list[Dataset], *, source: str, data_dir: Path) -> None:
+    """Refuse, before any work, data sets that are not here while their server cannot be reached.
+
+    Raises
+    ------
+    InputError
+        With the first address that was tried of the server.
+    """
+    expected = [f for d in datasets for f in expected_files(d, source=source, data_dir=data_dir)]
+    first: dict[str, str] = {}
+    for file in expected:
+        if not file.path.exists():
+            url = file.url if file.url.startswith("http") else server()
+            first.setdefault(urlsplit(url).netloc, url)
+    for url in first.values():
+        require_server(url)
 
 
 def locate(dataset: Dataset, *, source: str, data_dir: Path) -> Path:

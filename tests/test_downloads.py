@@ -15,7 +15,7 @@ from pathlib import Path
 import loopback
 import pytest
 
-from scarafm_utils.downloads import Network, download
+from scarafm_utils.downloads import Network, download, require_server
 from scarafm_utils.errors import InputError
 from scarafm_utils.lockfile import HIDDEN, LOCK_FILE, checksum, read_lock
 
@@ -233,6 +233,14 @@ def test_no_server_fails_at_once_with_one_line(tmp_path):
     with pytest.raises(InputError, match="127.0.0.1:9 cannot be reached: is there a network") as error:
         download("http://127.0.0.1:9/A.gz", tmp_path, network=Network(attempts=99, backoff=60))
     assert "\n" not in str(error.value)
+
+
+def test_a_server_is_asked_for_once_and_its_answer_does_not_matter(server):
+    require_server(server.url("/nothing/there"))
+    server.faults[NAME] += [loopback.hang(1)]
+    require_server(server.url(NAME), timeout=0.1)
+    with pytest.raises(InputError, match="^127.0.0.1:9 cannot be reached: is there a network"):
+        require_server("http://127.0.0.1:9/A.gz")
 
 
 def test_a_lock_file_that_is_no_json_is_named(server, tmp_path):

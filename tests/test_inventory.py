@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from scarafm_utils.errors import InputError
 from scarafm_utils.files import sha256_file, write_json
-from scarafm_utils.inventory import bytes_to_fetch, expected_files, inspect, locate
+from scarafm_utils.inventory import bytes_to_fetch, expected_files, inspect, locate, require_servers
 from scarafm_utils.lockfile import HIDDEN, remember
 from scarafm_utils.manifest import Dataset, SourceSpec, load_manifest
 
@@ -119,3 +120,12 @@ def test_every_data_set_of_the_paper_has_a_place(tmp_path):
     for d in load_manifest(PROJECT / "data_manifest.yaml").values():
         assert locate(d, source="public", data_dir=tmp_path).name.startswith((d.id, d.scplantdb_id or d.id))
         assert found(d, tmp_path)[0] in ("absent", "by hand")
+
+
+def test_a_server_is_asked_only_for_what_is_not_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    known = dataset(url="http://127.0.0.1:9/D1.h5ad.gz")
+    with pytest.raises(InputError, match="^127.0.0.1:9 cannot be reached: is there a network"):
+        require_servers([known], source="public", data_dir=tmp_path)
+    (tmp_path / "D1.h5ad.gz").write_bytes(b"abc")
+    require_servers([known], source="public", data_dir=tmp_path)
