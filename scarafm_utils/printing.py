@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
 PDF = "book.pdf"
-#: What a page of paper cannot use: buttons, links to a heading itself, folded code, scripts and their frames.
-_SCREEN_ONLY = "script, button, iframe, dialog, .headerlink, details.hide, .screen-only, a[href^='data:'], a[download]"
+#: What a page of paper cannot use: buttons, links to a heading itself, folded code and details, downloads, scripts.
+_SCREEN_ONLY = (
+    "script, button, iframe, dialog, .headerlink, details.hide, .figure-facts, .figure-files, .screen-only, "
+    "a[href^='data:'], a[download]"
+)
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>
@@ -28,9 +31,14 @@ _PAGE = """<!DOCTYPE html>
   body {{ display: block; }}
   article {{ break-before: page; }}
   article:first-of-type {{ break-before: auto; }}
-  pre {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
-  table {{ font-size: 7.5pt; width: 100% !important; min-width: 0 !important; }}
-  table * {{ overflow-wrap: anywhere; min-width: 0 !important; position: static !important; }}
+  pre {{ white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }}
+  h1, h2, h3, h4, .cell_input {{ break-after: avoid; }}
+  figure, tr, .admonition-title, .math {{ break-inside: avoid; }}
+  table {{ border: 0; font-size: 8pt; line-height: 1.35; max-width: 100%; min-width: 0 !important; }}
+  table * {{ overflow-wrap: break-word; min-width: 0 !important; position: static !important; }}
+  .data-box, .output {{ overflow: visible !important; }}
+  table.data-table {{ font-size: 5.5pt; width: 100% !important; }}
+  table.data-table :is(th, td) {{ max-width: none; padding: 0.1rem 0.2rem; overflow-wrap: anywhere; }}
   .notice {{ border: 1px solid #332500; padding: 0.5rem; }}
 </style></head>
 <body><main>{notice}
@@ -90,7 +98,7 @@ def _print(document: Path, target: Path) -> None:
         page.goto(document.resolve().as_uri())
         settle(page)
         page.pdf(  # without tags and outline, which make it half as large again: the site has 40 MB
-            path=target, format="A4", print_background=True, outline=False, tagged=False,
+            path=target, format="A4", scale=0.8, print_background=True, outline=False, tagged=False,
             display_header_footer=True, header_template="<span></span>", footer_template=footer,
             margin={"top": "16mm", "bottom": "16mm", "left": "15mm", "right": "15mm"},
         )  # fmt: skip
@@ -110,30 +118,35 @@ def one_document(html: Path, pages: list[str]) -> str:
 
     numbers = {f"{name}.html": f"p{i}" for i, name in enumerate(pages)}
     soups = {name: BeautifulSoup((html / name).read_bytes(), "html.parser") for name in numbers}
+    head = _head(soups)
     articles = [_article(soup, name, numbers) for name, soup in soups.items()]
-    name, first = next(iter(soups.items()))
+    first = next(iter(soups.values()))
     banner = first.select_one(".bd-header-announcement__content")
     return _PAGE.format(
         title=first.title.string if first.title else "",
-        head=_head(first, name),
+        head=head,
         notice=f'<p class="notice">{banner.decode_contents()}</p>' if banner else "",
         articles="\n".join(map(str, articles)),
     )
 
 
-def _head(soup: BeautifulSoup, page: str) -> str:
-    """Style sheets and MathJax of a page."""
-    tags = soup.head.select("link[rel=stylesheet], script[src*=mathjax]") if soup.head else []
-    for tag in tags:
-        attribute = "src" if tag.name == "script" else "href"
-        tag[attribute] = _from_root(page, str(tag[attribute]))
-    return "\n".join(map(str, tags))
+def _head(soups: dict[str, BeautifulSoup]) -> str:
+    """Style sheets and MathJax, each once: only pages with formulas name the latter."""
+    found = {}
+    for page, soup in soups.items():
+        for tag in soup.select("head link[rel=stylesheet], head script[src*=mathjax]"):
+            attribute = "src" if tag.name == "script" else "href"
+            tag[attribute] = _from_root(page, str(tag[attribute]))
+            found.setdefault(tag[attribute], str(tag))
+    return "\n".join(found.values())
 
 
 def _article(soup: BeautifulSoup, page: str, numbers: dict[str, str]) -> Tag:
     article = soup.select_one("article.bd-article") or soup.body
     for tag in article.select(_SCREEN_ONLY):
         tag.decompose()
+    for tag in article.find_all("details"):
+        tag["open"] = ""  # paper cannot be clicked
     for tag in article.find_all(id=True):
         tag["id"] = f"{numbers[page]}-{tag['id']}"
     for tag in article.find_all(src=True):

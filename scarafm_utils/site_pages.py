@@ -160,8 +160,9 @@ def status_text(workspace: Workspace) -> str:
         link = f"{{doc}}`{title} </book/executed/{chapter}/{'index' if slug == 'index' else f'runs/{slug}'}>`"
         done = found and "error" not in found
         shown = [found.get(key, "") for key in ("date", "seconds", "peak_mb", "device")]
+        shown[0] = shown[0].removesuffix(" UTC")
         rows.append([link if done else title, _state(found), *shown, names.get(_environment(found), "")])
-    head = ["run", "state", "date", "seconds", "peak MB", "machine", "versions"]
+    head = ["run", "state", "date (UTC)", "seconds", "peak MB", "machine", "versions"]
     listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items())
     done = sum(row[1] == "done" for row in rows)
     counted = f"{done} of {len(rows)} runs of profile `{workspace.profile.name}` are done."
