@@ -131,9 +131,11 @@ def one_document(html: Path, pages: list[str]) -> str:
 
 
 def _head(soups: dict[str, BeautifulSoup]) -> str:
-    """Style sheets and MathJax, each once: only pages with formulas name the latter."""
+    """Style sheets and MathJax with its settings, each once: only pages with formulas name the latter."""
     found = {}
     for page, soup in soups.items():
+        for tag in (t for t in soup.select("head script") if "window.MathJax" in t.get_text()):
+            found.setdefault("settings", str(tag))
         for tag in soup.select("head link[rel=stylesheet], head script[src*=mathjax]"):
             attribute = "src" if tag.name == "script" else "href"
             tag[attribute] = _from_root(page, str(tag[attribute]))
