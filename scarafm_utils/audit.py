@@ -116,7 +116,8 @@ def all_bar_widths(workspace: Workspace, results: pd.DataFrame) -> pd.DataFrame:
     found = []
     for row in rows.itertuples():
         table, _ = read_scores(workspace.scores_dir(row.tissue) / f"{row.key}.parquet")
-        found.append({"task": row.task, "label": row.label, **bar_widths(table, seed=workspace.profile.seed)})
+        own = {"seed": workspace.profile.seed, "n_boot": workspace.profile.evaluation.n_boot}
+        found.append({"task": row.task, "label": row.label, **bar_widths(table, **own)})
     return pd.DataFrame(found).set_index(["task", "label"])
 
 
@@ -254,7 +255,9 @@ def measured_effects(
         "key maximum over the batch": "Key stabiliser of FAVOR+",
     }
     for name, row in encoder.iterrows():
-        said[topics[str(name)]] = f"embeddings move by {100 * row['tokens']:.1f} %, CLS by {100 * row['cls']:.1f} %"
+        moved = f"embeddings move by {100 * row['tokens']:.1f} %, CLS by {100 * row['cls']:.1f} %"
+        hidden = f", with {100 * row['genes_missing']:.0f} % of the genes missing" if row["genes_missing"] else ""
+        said[topics[str(name)]] = f"{moved} (mean of {row['n_cells']:.0f} cells{hidden})"
     if len(replicates):
         other = int((replicates["held out here"] != replicates["by the released code"]).sum())
         spread = replicates["range over replicates"].max()

@@ -22,6 +22,7 @@ from .contrasts import (
     by_representation,
     curve_ends,
     difference,
+    equal_sizes,
     few_cells,
     leave_one_out,
     mean_of,
@@ -30,7 +31,9 @@ from .contrasts import (
     rows_of,
     wide,
 )
+from .manifest import load_manifest, matched_pairs
 from .statements import STATEMENTS, Statement
+from .workspace import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +112,23 @@ def claims_table(claims: list[Claim]) -> pd.DataFrame:
     return pd.DataFrame([{name: getattr(claim, name) for name in columns} for claim in claims])
 
 
+def counted() -> dict[str, int]:
+    """Numbers for prose: claims, those the simulated compendium was designed for, and the paper's material.
+
+    Of its downstream data sets, by its own manifest: all, those with replicates, those that can be put
+    through all three protocols, and pairs that share a stress.
+    """
+    manifest = load_manifest(PROJECT / "data_manifest.yaml")
+    downstream = [d for d in manifest.values() if d.role == "downstream"]
+    pairs = [pair for tissue in ("leaf", "root") for pair in matched_pairs(manifest, tissue=tissue)]
+    replicated = {d.id for d in downstream if (d.n_replicates or 0) > 1}
+    return {
+        "n-claims": len(STATEMENTS), "n-designed": sum(says.designed is not None for says in STATEMENTS.values()),
+        "n-datasets": len(downstream), "n-with-replicates": len(replicated),
+        "n-through-all": len(replicated & {source for source, _ in pairs}), "n-pairs": len(pairs) // 2,
+    }  # fmt: skip
+
+
 def units_table(claims: list[Claim]) -> pd.DataFrame:
     """One row per unit of each claim: `claim`, `dataset`, `unit`, `value` and its `scale`."""
     import pandas as pd
@@ -121,12 +141,11 @@ def spell_out(claim: Claim) -> str:
     """A claim's result in one line, for prose: estimate, what is behind it, and the verdict."""
     if not claim.units:
         return claim.verdict
-    scale, values = STATEMENTS[claim.name].scale, [unit.value for unit in claim.units]
-    digits = scale_digits(scale)
+    values, digits = [unit.value for unit in claim.units], scale_digits(STATEMENTS[claim.name].scale)
     counts = {"data set": claim.n_datasets, "unit": claim.n_units}
     sets, units = (f"{n} {word}{'s' * (n > 1)}" for word, n in counts.items())
     span = f" from {min(values):.{digits}f} to {max(values):.{digits}f}" if claim.n_units > 1 else ""
-    return f"{claim.estimate:.{digits}f} {scale} ({sets}; {units}{span}): {claim.verdict}"
+    return f"{estimate_text(claim)} ({sets}; {units}{span}): {claim.verdict}"
 
 
 def scale_digits(scale: str) -> int:
@@ -135,9 +154,9 @@ def scale_digits(scale: str) -> int:
 
 
 def estimate_text(claim: Claim) -> str:
-    """The estimate with its scale, for a table; nothing where it was not measured."""
+    """The estimate with its scale; a dash where it was not measured."""
     scale = STATEMENTS[claim.name].scale
-    return f"{claim.estimate:.{scale_digits(scale)}f} {scale}" if claim.units else ""
+    return f"{claim.estimate:.{scale_digits(scale)}f} {scale}" if claim.units else "–"
 
 
 def random_overestimates(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:
@@ -156,6 +175,7 @@ def difficulty_order(results: pd.DataFrame, *, simulated: bool, **reading: str) 
     rows = rows_of(results, **reading)
     rows = rows[of_the_paper(rows)]
     table = wide(rows.drop(columns=["held_out", "seed"]), "protocol", also=("train_dataset",))
+    table = equal_sizes(table, ("random", "replicate", "cross"))
     steps = difference(table, "random", "replicate", ["train_dataset"]).merge(
         difference(table, "replicate", "cross", ["train_dataset"]), on=["dataset", "unit"]
     )

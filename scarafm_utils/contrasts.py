@@ -66,6 +66,16 @@ def by_representation(rows: pd.DataFrame) -> pd.DataFrame:
     return wide(rows, "representation", also=("test_dataset", "pair", "task"))
 
 
+def equal_sizes(table: pd.DataFrame, protocols: tuple[str, ...]) -> pd.DataFrame:
+    """Rows with a value for every protocol and equally many training cells behind each.
+
+    ``all`` is another number under each protocol, so it counts only for a training study without other sizes.
+    """
+    table = table[table.reindex(columns=list(protocols)).notna().all(axis=1)]
+    numbers = table["n_train"] != "all"
+    return table[numbers | ~table["train_dataset"].isin(table.loc[numbers, "train_dataset"])]
+
+
 def mean_of(table: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
     """Mean over those of `names` that are there; NaN where none is."""
     return table.reindex(columns=list(names)).mean(axis=1)

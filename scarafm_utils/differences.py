@@ -68,7 +68,7 @@ DIFFERENCES = (
     ),
     Difference(
         8, "The first replicate", "the first replicate", "the first one met after class-ordered balancing",
-        "the manifest's order, and every replicate in turn", "held_out; audit.released_first_replicate",
+        "the first to appear in the file, and every replicate in turn", "held_out; audit.released_first_replicate",
     ),
     Difference(
         8, "Ties of the ENS vote; the battery for CLS; root tasks by size",
@@ -84,7 +84,7 @@ DIFFERENCES = (
     Difference(
         10, "Choice of hyper-parameters", "5-fold cross-validation",
         "random folds, so that replicates stand on both sides",
-        "none in this build, or either kind of folds", "tuning: cv, group_cv",
+        "as the profile says: none, or either kind of folds", "tuning: none, cv, group_cv",
     ),
     Difference(
         11, "Stored embeddings", "not stated", "3 MB per cell on disk, each size and PCA computed anew",
@@ -97,7 +97,7 @@ DIFFERENCES = (
     Difference(
         13, "Gene embeddings; the MLP", "learned from a Gene2Vec start; scikit-learn",
         "frozen; a torch network with dropout",
-        "both; scikit-learn's model", "model.gene_emb",
+        "both kinds of embedding; the released network", "model.gene_emb; heads.make_head",
         why="not run: another value of gene_emb needs a second pretraining",
     ),
     Difference(

@@ -143,7 +143,7 @@ def truth_table(workspace: Workspace) -> pd.DataFrame:
         gene_set_enrichment(weights, sets).assign(model=model)
         for model, weights in (("stress, random split", stress), ("library against library", library))
     ]
-    return pd.concat(parts, ignore_index=True).set_index(["model", "set"])
+    return pd.concat(parts, ignore_index=True).assign(task=task.name).set_index(["task", "model", "set"])
 
 
 def _most_libraries(workspace: Workspace) -> tuple[str, str, int]:

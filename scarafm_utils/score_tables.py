@@ -40,20 +40,23 @@ def calibration_table(workspace: Workspace, results: pd.DataFrame, *, representa
 
 
 def within_type_table(workspace: Workspace, results: pd.DataFrame, *, min_cells: int = 8) -> pd.DataFrame:
-    """AUROC of LR on raw values within each cell type, beside that over all types; tasks with two classes."""
+    """AUROC of LR on raw values within each cell type, beside that over all types.
+
+    A task without a type that holds `min_cells` test cells of every class has a row without values; where
+    no task has one, there is no row.
+    """
     import pandas as pd
 
     parts = []
     for row in _first_rows(results, "raw").itertuples():
         scores = _scores_of(workspace, row)
-        table = within_types(scores, min_cells=min_cells)
-        if len(table):
-            whole = float(metrics(scores)["auroc"].iloc[0])
-            held_out = "" if pd.isna(row.held_out) else row.held_out
-            parts.append({"task": row.task, "held out": held_out, "cell types": len(table), "all cells": whole,
-                          "mean within types": table["auroc"].mean(), "least": table["auroc"].min(),
-                          "most": table["auroc"].max()})  # fmt: skip
-    return pd.DataFrame(parts).set_index(["task", "held out"]) if parts else pd.DataFrame()
+        found = within_types(scores, min_cells=min_cells)["auroc"].astype(float)
+        held_out = "" if pd.isna(row.held_out) else row.held_out
+        parts.append({"task": row.task, "label": row.label, "held out": held_out, "cell types": len(found),
+                      "all cells": float(metrics(scores)["auroc"].iloc[0]), "mean within types": found.mean(),
+                      "least": found.min(), "most": found.max()})  # fmt: skip
+    table = pd.DataFrame(parts)
+    return table.set_index(["task", "label", "held out"]) if len(table) and table["cell types"].any() else table.head(0)
 
 
 def calibration_summary(results: pd.DataFrame) -> pd.DataFrame:

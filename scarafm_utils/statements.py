@@ -55,7 +55,8 @@ STATEMENTS = {
             quote="random > replicate > cross-experiment",
             section="4 Discussion",
             estimand="the smaller of two steps, random minus replicate and replicate minus cross, points "
-            "of AUROC; same training study, representation, head and n_train; test cells differ",
+            "of AUROC; same training study, representation, head and number of training cells (all cells only "
+            "where a study has no other size); test cells differ",
             unit="training study",
             agrees=lambda points: points > 0,
             said=(0, inf),

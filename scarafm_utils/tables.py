@@ -210,16 +210,25 @@ def in_words(value: float, digits: int = 2) -> str:
     return "no result" if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
+#: Columns of `drop_table`.
+DROPS = (
+    "data set", "label", "held-out units", "AUROC, random", "AUROC, held out", "drop (points)", "least", "most",
+    "drop from hard labels (points)",
+)  # fmt: skip
+
+
 def drop_table(results: pd.DataFrame) -> pd.DataFrame:
     """What a random split promises too much: raw values with LR, one row for each data set and label.
 
     Both scores of a pair come from the same test cells (rows of fidelity ``matched``): the model
     trained with cells of the held-out unit beside them, and the model trained without.  Seeds are
-    averaged within a unit; the range is over units.  In points of AUROC (1 point = 0.01).
+    averaged within a unit; the range is over units.  In points of AUROC (1 point = 0.01).  A data set of
+    which nothing was held out has a row without numbers.
     """
     import pandas as pd
 
     rows = with_text_keys(results)
+    asked = rows[rows["protocol"] != "cross"][["train_dataset", "label"]].drop_duplicates()
     rows = rows[(rows["fidelity"] == "matched") & (rows["representation"] == "raw") & (rows["head"] == "LR")]
     keys = ["train_dataset", "label", "held_out"]
     units = rows.pivot_table(index=keys, columns="protocol", values=["auroc", "auroc_hard"], aggfunc="mean")
@@ -228,11 +237,14 @@ def drop_table(results: pd.DataFrame) -> pd.DataFrame:
         drop, hard = (100 * (part[m, "random"] - part[m, "replicate"]) for m in ("auroc", "auroc_hard"))
         found.append({
             "data set": dataset, "label": label, "held-out units": len(part),
-            "random": part["auroc", "random"].mean().round(3), "held out": part["auroc", "replicate"].mean().round(3),
+            "AUROC, random": part["auroc", "random"].mean().round(3),
+            "AUROC, held out": part["auroc", "replicate"].mean().round(3),
             "drop (points)": drop.mean().round(1), "least": drop.min().round(1), "most": drop.max().round(1),
             "drop from hard labels (points)": hard.mean().round(1),
         })  # fmt: skip
-    return pd.DataFrame(found)
+    done = {(row["data set"], row["label"]) for row in found}
+    found += [{"data set": d, "label": k, "held-out units": 0} for d, k in asked.to_numpy() if (d, k) not in done]
+    return pd.DataFrame(found, columns=list(DROPS))
 
 
 def gain_table(results: pd.DataFrame) -> pd.DataFrame:

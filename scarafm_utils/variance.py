@@ -74,7 +74,7 @@ def variance_table(repeats: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    `mean` AUROC; for each of `COMPONENTS` its standard deviation in points of AUROC (missing where the
+    `mean AUROC`; for each of `COMPONENTS` its standard deviation in points of AUROC (missing where the
     task has one unit, split or seed; 0 where the estimate is negative); numbers of units and fits.  Fits
     without a value are left out.
     """
@@ -85,7 +85,7 @@ def variance_table(repeats: pd.DataFrame) -> pd.DataFrame:
         found = variance_components(fits, overlap=fits["overlap"].mean()).set_index("component")
         spread = [round(100 * found.loc[name, "sd"], 1) for name in COMPONENTS]
         rows.append((*keys, round(fits["auroc"].mean(), 3), *spread, found.loc["library", "n"], len(fits)))
-    columns = ["task", "label", "mean", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
+    columns = ["task", "label", "mean AUROC", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
     table = pd.DataFrame(rows, columns=columns)
     keys = ["task", "label"] if (table["label"] != "stress").any() else ["task"]
     return table.drop(columns={"label"} - set(keys)).set_index(keys)

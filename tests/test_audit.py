@@ -8,6 +8,7 @@ import pytest
 import torch
 from evaluation_world import DROUGHT, make_cells
 
+from scarafm_utils import audit
 from scarafm_utils.audit import (
     bar_widths,
     encoder_switches,
@@ -18,7 +19,10 @@ from scarafm_utils.audit import (
     switch_effects,
 )
 from scarafm_utils.differences import DIFFERENCES, differences_table
+from scarafm_utils.heads import make_head
 from scarafm_utils.model import ModelConfig, ScAraFM
+from scarafm_utils.splits import replicate_split
+from scarafm_utils.workspace import open_workspace
 
 
 def row(**values) -> dict:
@@ -93,7 +97,7 @@ def test_every_difference_has_an_effect_or_a_reason():
     switched = {"released:labels": 0.85, "balanced_test": 0.91}
     results = pd.DataFrame([row(), *(row(fidelity=name, auroc=value) for name, value in switched.items())])
     bars = pd.DataFrame({"book": [2.0], "ten": [1.0], "tenth": [6.0]})
-    encoder = pd.DataFrame({"tokens": [0.1, 0.02], "cls": [0.2, 0.03]})
+    encoder = pd.DataFrame({"n_cells": 8, "genes_missing": [0.1, 0.0], "tokens": [0.1, 0.02], "cls": [0.2, 0.03]})
     encoder.index = ["extra token for a missing gene", "key maximum over the batch"]
     effects = measured_effects(results, bars=bars, encoder=encoder, replicates=pd.DataFrame(), tuning="none")
     assert set(effects) < {d.topic for d in DIFFERENCES}
@@ -101,6 +105,26 @@ def test_every_difference_has_an_effect_or_a_reason():
     assert table.loc["Classes", "effect"].startswith("-5.0 points of AUROC")
     assert table.loc["Error bars", "effect"] == "width against this book's: 0.5 and 3.0 times"
     assert table.loc["The first replicate", "effect"] == "no result in this build"
+    lacking, keys = (table.loc[t, "effect"] for t in ("Genes that a data set lacks", "Key stabiliser of FAVOR+"))
+    assert lacking.endswith("CLS by 20.0 % (mean of 8 cells, with 10 % of the genes missing)")
+    assert keys.endswith("CLS by 3.0 % (mean of 8 cells)")
     assert table.loc["Error bars", "here"].endswith("[n_boot; audit.bar_widths]")
     assert sorted(set(differences_table({}).index)) == list(range(1, 15))
     assert all(d.switch or d.why for d in DIFFERENCES)
+
+
+def test_what_the_table_says_is_done_here_is_done_here():
+    here = {d.topic: d.here for d in DIFFERENCES}
+    assert make_head("MLP", seed=0).dropout > 0 and "released network" in here["Gene embeddings; the MLP"]
+    obs = pd.DataFrame({"class": ["a", "b"] * 2, "replicate": ["z", "z", "b", "b"]}, index=list("1234"))
+    test = replicate_split(obs, label_key="class", replicate_key="replicate", seed=0).test
+    assert list(test) == ["1", "2"] and here["The first replicate"].startswith("the first to appear")
+
+
+def test_bars_are_compared_with_as_many_resamples_as_the_profile_draws(monkeypatch):
+    asked = []
+    monkeypatch.setattr("scarafm_utils.scores.read_scores", lambda path: (path, {}))
+    monkeypatch.setattr(audit, "bar_widths", lambda scores, **own: asked.append(own["n_boot"]) or {"book": 1.0})
+    workspace = open_workspace("demo")
+    audit.all_bar_widths(workspace, pd.DataFrame([row(tissue="leaf", key="k"), row(tissue="leaf", key="l", seed=1)]))
+    assert asked == [workspace.profile.evaluation.n_boot]

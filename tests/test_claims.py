@@ -94,6 +94,15 @@ def test_the_order_is_as_strong_as_its_weaker_step(cross, estimate, verdict):
     assert (claim.n_units, claim.verdict) == (1, verdict)
 
 
+def test_the_order_is_taken_with_equally_many_training_cells():
+    tasks = ("random:A", "replicate:A", "cross:A:B")
+    equal = [row(task, value, n_train=100) for task, value in zip(tasks, (0.8, 0.7, 0.6))]
+    every = [row(task, value) for task, value in zip(tasks, (0.9, 0.4, 0.6))]  # all: other numbers of cells
+    claim = module.difficulty_order(table(*equal, *every), simulated=True)
+    assert claim.estimate == pytest.approx(10)
+    assert module.difficulty_order(table(*every), simulated=True).estimate == pytest.approx(-20)
+
+
 def test_gene_identity_against_pooling_by_hand():
     task = "random:A"
     results = table(
@@ -179,6 +188,17 @@ def test_a_correlation_needs_more_data_sets_than_agreement_does():
     orders = [abs(np.corrcoef(gain, difficulty.iloc[list(o)])[0, 1]) for o in permutations(range(5))]
     assert order_p(ends) == np.mean(np.array(orders) >= np.corrcoef(gain, difficulty)[0, 1] - 1e-9) < 0.05
     assert module.harder_root_tasks_gain_more(table(*rows), simulated=False).verdict == "supported"
+
+
+def test_an_estimate_says_what_it_is_a_number_of():
+    results = table(*matched("A", "r1", 0.95, 0.70), row("cross:A:B", 0.6))
+    shown = module.glance_table(assess_claims(results, simulated=True))["estimate"]
+    assert shown.iloc[0] == "25.0 points of AUROC" and shown.iloc[4] == "0.60 AUROC"
+    assert shown.iloc[1] == "–", "missing is shown as missing"
+
+
+def test_the_papers_material_is_counted_from_its_manifest():
+    assert list(module.counted().values()) == [9, 3, 9, 2, 1, 2]
 
 
 def test_units_are_listed_and_spelt_out():

@@ -86,7 +86,12 @@ def test_calibration_and_cell_types_come_from_stored_scores(world):
     rows = results.query("protocol == 'cross' and head == 'LR' and representation == 'raw' and fidelity == 'paper'")
     assert summary.loc["cross", "ece"] == pytest.approx(rows[rows["n_train"] == "all"]["ece"].mean())
     types = score_tables.within_type_table(workspace, results, min_cells=3)
-    assert types["most"].ge(types["least"]).all() and types["cell types"].max() == 2
+    known = types[types["cell types"] > 0]
+    assert known["most"].ge(known["least"]).all() and types["cell types"].max() == 2
+    larger = score_tables.within_type_table(workspace, results, min_cells=12)
+    assert len(larger) == len(types) and larger.loc[larger["cell types"] == 0, "most"].isna().all()
+    assert (larger["cell types"] == 0).any(), "a task without such a type is shown as missing"
+    assert score_tables.within_type_table(workspace, results, min_cells=10**6).empty
 
 
 def test_controls_stand_beside_the_representations_at_the_largest_size(world):
@@ -108,7 +113,9 @@ def test_the_modules_that_move_with_the_library_are_found_by_a_model_of_the_libr
         dataset, source="simulated", data_dir=tmp_path, seed=workspace.profile.seed, n_cells=400, n_genes=200
     )
     write_h5ad(workspace.processed_path("leaf", DROUGHT), preprocess_dataset(raw, dataset))
-    table = rigor.truth_table(workspace).loc["library against library"]
+    table = rigor.truth_table(workspace)
+    assert set(table.index.get_level_values("task")) == {f"replicate:{DROUGHT}"}
+    table = table.xs("library against library", level="model").droplevel("task")
     assert table.loc["library modules", "found"] >= 2 * table.loc["library modules", "expected"]
     assert table.loc["library modules", "p_value"] < table["p_value"].drop("library modules").min()
 

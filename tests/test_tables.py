@@ -52,6 +52,10 @@ def test_the_drop_compares_the_same_test_cells_and_averages_units_not_rows():
     assert table["drop (points)"] == pytest.approx(30)
     assert (table["least"], table["most"]) == pytest.approx((20, 40))
     assert table["drop from hard labels (points)"] == pytest.approx(20)
+    rows += [row(task="random:B", train_dataset="B"), row(task="cross:C:A", protocol="cross", train_dataset="C")]
+    missing = tables.drop_table(pd.DataFrame(rows)).set_index("data set")
+    assert list(missing.index) == ["A", "B"] and missing.loc["B", "held-out units"] == 0
+    assert missing.loc["B", "least":].isna().all(), "a data set without units is shown as missing"
 
 
 def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
