@@ -192,9 +192,9 @@ def test_a_correlation_needs_more_data_sets_than_agreement_does():
 
 def test_an_estimate_says_what_it_is_a_number_of():
     results = table(*matched("A", "r1", 0.95, 0.70), row("cross:A:B", 0.6))
-    shown = module.glance_table(assess_claims(results, simulated=True))["estimate"]
-    assert shown.iloc[0] == "25.0 points of AUROC" and shown.iloc[4] == "0.60 AUROC"
-    assert shown.iloc[1] == "–", "missing is shown as missing"
+    shown = [module.estimate_text(claim) for claim in assess_claims(results, simulated=True)]
+    assert shown[0] == "25.0 points of AUROC" and shown[4] == "0.60 AUROC"
+    assert shown[1] == "–", "missing is shown as missing"
 
 
 def test_the_papers_material_is_counted_from_its_manifest():
