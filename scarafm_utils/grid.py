@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 from .chapters import CHAPTERS, read_notebook
@@ -227,8 +228,14 @@ def _closure(modules: set[str]) -> set[Path]:
         path = package / f"{module}.py"
         if module not in found and path.exists():
             found[module] = path
-            waiting += _imports(path.read_text(encoding="utf-8"))
+            waiting += _imports_of(path, path.stat().st_mtime_ns)
     return set(found.values())
+
+
+@cache
+def _imports_of(path: Path, changed: int) -> frozenset[str]:
+    """Imports of a module; `changed`, when it was written, keeps an older answer from being given."""
+    return frozenset(_imports(path.read_text(encoding="utf-8")))
 
 
 def _imports(code: str) -> set[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import nbformat
 import pandas as pd
 import pytest
 
 from scarafm_utils import runs
+from scarafm_utils.chapters import page_runs
 from scarafm_utils.errors import InputError
 from scarafm_utils.files import write_csv, write_json
 from scarafm_utils.result_tables import TIDY, table_of_run
@@ -131,10 +135,21 @@ def test_the_state_of_every_run_of_the_grid_is_told(workspace, monkeypatch):
 
 
 def test_the_plan_of_snakemake_names_every_run_of_the_grid():
-    from scarafm_utils.chapters import page_runs
     from scarafm_utils.grid import snakemake_plan
 
     demo, plan = open_workspace("demo"), snakemake_plan("demo")
     wanted = {f"{demo.runs_dir.relative_to(PROJECT)}/{c}/{s}.ipynb" for c, s in page_runs(demo)}
     assert wanted <= set(plan)
     assert set(plan.values()) <= {"no update", "update pending"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["laptop", "release", "paper"])
+def test_profiles_that_need_a_network_list_their_runs_without_one(profile):
+    """What Snakemake would do is known before anything is fetched: every run of the grid is listed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "-n", "--config", f"profile={profile}"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    workspace = open_workspace(profile)
+    runs = {f"artifacts/{profile}/runs/{c}/{s}.ipynb" for c, s in page_runs(workspace)}
+    assert len(runs) > 15 and all(run in listed.stdout for run in runs)
