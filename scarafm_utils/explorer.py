@@ -166,7 +166,9 @@ def _themed(chart):
         chart.configure(background="transparent", font="system-ui, sans-serif")
         .configure_view(stroke=None)
         .configure_title(**words, fontSize=14, subtitleFontSize=12, offset=12)
-        .configure_axis(**ink, **lines, gridOpacity=0.15, labelFontSize=11, titleFontSize=12)
+        .configure_axis(
+            **ink, **lines, gridOpacity=0.15, labelFlush=False, labelOverlap=True, labelFontSize=11, titleFontSize=12
+        )
         .configure_legend(**ink, orient="top", columns=3, symbolOpacity=1, labelFontSize=11)
     )
 

@@ -26,6 +26,8 @@ def or_absent(table: pd.DataFrame, reason: str) -> HTML:
 def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] = 3) -> HTML:
     """Show a table whole: no cell is cut short, no row left out; text is escaped.
 
+    An index that only counts the rows is not shown.
+
     Parameters
     ----------
     digits
@@ -37,8 +39,9 @@ def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] = 3) -> HT
 
     by_name = digits if isinstance(digits, Mapping) else dict.fromkeys(table.columns, digits)
     written = {name: partial(cell_text, digits=by_name.get(name, 3)) for name in table.columns}
+    counts = table.index.names == [None] and isinstance(table.index, pd.RangeIndex)
     with pd.option_context("display.max_colwidth", None):
-        text = table.to_html(na_rep=ABSENT, formatters=written, border=0)
+        text = table.to_html(na_rep=ABSENT, formatters=written, border=0, index=not counts)
     return HTML(text)
 
 

@@ -162,7 +162,7 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
 
     Repeats with other seeds and held-out units are left out: a figure shows them.
     """
-    keys = ["representation", "head", "n_train", "seed", "held_out", "n_test"]
+    keys = ["representation", "head", "n_train", "held_out", "n_test"]
     values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
     rows = main_fidelity(with_text_keys(results))
     first = (rows["seed"] == rows["seed"].iloc[0]) & (rows["held_out"] == rows["held_out"].iloc[0])
