@@ -66,8 +66,9 @@ class DimensionEnsemble:
     ):
         if vote not in VOTES:
             raise InputError(f"vote is {vote!r}: {suggest(vote, VOTES)}")
-        if ens_members is not None and ens_members < 1:
-            raise InputError(f"ens_members is {ens_members}: give a number of 1 or more.")
+        for name, number in (("ens_members", ens_members), ("n_jobs", n_jobs)):
+            if number is not None and number < 1:
+                raise InputError(f"{name} is {number}: give a number of 1 or more.")
         self.head, self.seed, self.vote, self.ens_members, self.n_jobs = head, seed, vote, ens_members, n_jobs
         self.template = build_head(head, classes=classes, **settings)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -130,6 +131,8 @@ class LRHead(Head):
         self.C, self.max_iter, self.classes, self.seed, self.device = C, max_iter, classes, seed, device
 
     def _fit(self, X, codes):
+        if not self.C > 0:
+            raise InputError(f"C is {self.C}: give a number above 0.")
         X = X if self.device is None else torch.from_numpy(X).to(self.device)
         fit = fit_logistic(X, codes, n_classes=len(self.classes_), C=self.C, max_iter=self.max_iter)
         if not fit.converged:
@@ -235,6 +238,13 @@ class MLPHead(Head):
         known = ("relu", "sigmoid")
         if self.activation not in known:
             raise InputError(f"activation is {self.activation!r}: {suggest(self.activation, known)}")
+        for name in ("hidden", "depth", "epochs", "batch_size"):
+            if not (isinstance(value := getattr(self, name), Integral) and value >= 1):
+                raise InputError(f"{name} is {value!r}: give a whole number of 1 or more.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}: give a share from 0 to less than 1.")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate}: give a number above 0.")
         return Architecture(**{field.name: getattr(self, field.name) for field in fields(Architecture)})
 
     def _fit(self, X, codes):

@@ -262,6 +262,19 @@ def test_unknown_names_are_refused_with_the_nearest_one():
         make_head("MLP", seed=0, activation="tanh").fit(*make_data(20, 3))
 
 
+@pytest.mark.parametrize(
+    ("head", "setting"),
+    [
+        ("LR", {"C": 0}), ("MLP", {"hidden": 0}), ("MLP", {"epochs": "3"}), ("MLP", {"batch_size": 1.5}),
+        ("MLP", {"dropout": 1.0}), ("MLP", {"learning_rate": 0.0}),
+    ],
+)  # fmt: skip
+def test_a_setting_that_no_head_can_have_is_refused(head, setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(InputError, match=f"{name} is {value!r}: give a"):
+        make_head(head, seed=0, **setting).fit(*make_data(20, 3))
+
+
 # -- tuning ---------------------------------------------------------------------------------------
 
 
@@ -466,6 +479,8 @@ def test_an_ensemble_refuses_what_it_cannot_use():
     fitted = DimensionEnsemble("LR", seed=0).fit(dims, y)
     with pytest.raises(InputError, match="2 of 5 dimensions are missing, the first is 3"):
         fitted.predict_proba(dims[:3])
+    with pytest.raises(InputError, match="n_jobs is -1"):
+        DimensionEnsemble("XGB", seed=0, n_jobs=-1)
     with pytest.raises(InputError, match="ens_members is 0"):
         DimensionEnsemble("LR", seed=0, ens_members=0)
     with pytest.raises(InputError, match="MLP has no setting 'hiden'"):
