@@ -212,8 +212,14 @@ def legend_row(figure: PageFigure, handles: list, *, top: float = 0.06, columns:
 
 
 def empty_figure(text: str, *, simulated: bool = False) -> PageFigure:
-    """A frame with a sentence in it, where a profile holds no results at all for a figure."""
+    """A frame with a sentence in it, where a profile holds no results at all for a figure.
+
+    Its table holds that sentence, not the results of something else that the figure was called with.
+    """
+    import pandas as pd
+
     figure = PageFigure(PAGE_WIDTH, 1.1)
+    figure.data = pd.DataFrame({"missing": [text]})
     ax = figure.panel(0.1, 0.1, PAGE_WIDTH - 0.2, 0.7)
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():

@@ -156,7 +156,7 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
 
 #: Lines of `null_figure` and what stands beside a mark.
 CONTRASTS = {
-    "library": "one library against another\nwithin one condition",
+    "library": "one library against another\nof one condition, where known",
     "permuted": "a made-up condition\nover the libraries",
 }
 NULL_SPLITS = {

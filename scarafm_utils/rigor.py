@@ -116,7 +116,8 @@ def sign_table(workspace: Workspace) -> pd.DataFrame:
     weights = table.set_index("gene")
     if weights.shape[1] < 2:
         return pd.DataFrame()
-    return sign_agreement(weights).pivot(index="unit", columns="other", values="same_sign")
+    square = sign_agreement(weights).pivot(index="unit", columns="other", values="same_sign")
+    return square.rename_axis(index=f"{label.replace('_', ' ')} in", columns="other")
 
 
 def truth_table(workspace: Workspace) -> pd.DataFrame:

@@ -515,6 +515,7 @@ def test_a_profile_without_a_tissue_gets_a_frame_that_says_so():
         figures.scaling_figure(results(), tissue="root", simulated=True),
     ):
         assert [t.get_text() for t in figure.axes[0].texts] == ["n/a: no results for root tissue"]
+        assert figure.data.to_dict("list") == {"missing": ["no results for root tissue"]}, "no rows of the other tissue"
         assert with_gid(figure, "watermark")
 
 

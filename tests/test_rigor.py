@@ -62,7 +62,7 @@ def test_signs_are_compared_between_replicates_and_studies(world):
     table = rigor.sign_table(world[0])
     assert list(table.index) == list(table.columns) == sorted(UNITS)
     assert table.isna().to_numpy().diagonal().all() and table.stack().between(0, 1).all()
-    assert table.loc[UNITS[0], UNITS[1]] > 0.5
+    assert table.loc[UNITS[0], UNITS[1]] > 0.5 and table.index.name == "stress in"
 
 
 def test_without_a_task_that_has_units_or_a_truth_the_tables_are_empty(world):
