@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError, suggest
 from .genes import harmonize_loci, keep_nuclear_loci, sum_duplicate_genes
+from .hdf5_files import write_h5ad
 from .manifest_draft import guess_columns
 from .normalization import as_csr, normalize, with_matrix
 from .readers import count_problem, read_file
@@ -304,5 +305,5 @@ def as_h5ad(path: Path) -> Iterator[Path]:
         plain = Path(folder) / "cells.h5ad"
         adata = read_file(path)
         with quiet_names():
-            adata.write_h5ad(plain)
+            write_h5ad(plain, adata)
         yield plain

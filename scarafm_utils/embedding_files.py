@@ -17,6 +17,7 @@ from .errors import InputError, suggest
 from .features import measured_everywhere
 from .files import atomic_path, hash_of, sha256_file
 from .genes import harmonize_name
+from .hdf5_files import open_hdf5
 from .model import default_device
 from .scores import versions
 from .workspace import open_workspace
@@ -141,8 +142,6 @@ def embed_file(
     refuse_to_replace(out, force=force)
     if out.suffix != ".h5ad":
         raise InputError(f"{out.name}: name a file that ends in .h5ad.")
-    import h5py
-
     with as_h5ad(path) as plain, open_cells(plain, values=values, total_key=total_key) as cells:
         cells.name = path.name
         check_meeting(cells, encoder.name, trained_on_real=encoder.corpus_real, way_out=REAL_WEIGHTS)
@@ -153,7 +152,7 @@ def embed_file(
         with atomic_path(out) as temporary:
             shutil.copyfile(plain, temporary)
             temporary.chmod(0o644)
-            with h5py.File(temporary, "r+") as file:
+            with open_hdf5(temporary, "r+") as file:
                 return _write(cells, file, encoder, list(representations), batch_size, report)
 
 

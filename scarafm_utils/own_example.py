@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .files import atomic_path, write_text
+from .files import write_text
+from .hdf5_files import write_h5ad
 from .manifest import load_manifest
 from .simulate import simulate_dataset
 from .workspace import PROJECT
@@ -65,15 +66,22 @@ def write_example(folder: Path, *, n_cells: int = 400, n_genes: int = 400, seed:
     paths = [folder / f"{name}.h5ad" for name in STUDIES] + [folder / "example_manifest.yaml"]
     if there := [path.name for path in paths if path.exists()]:
         raise InputError(f"{there[0]} is there already: remove it, or name another folder")
-    entries = []
-    for path, dataset in zip(paths, STUDIES.values()):
-        cells = _as_of_another_lab(dataset, n_cells, n_genes, seed)
-        with atomic_path(path) as temporary:
-            cells.write_h5ad(temporary, compression="gzip")
-        entries.append(_entry(path.stem, cells))
-    text = "# Two simulated studies; data_manifest.yaml explains every key at its top.\n\ndatasets:\n"
-    write_text(paths[-1], text + "".join(entries))
+    try:
+        entries = [_write_study(path, d, n_cells, n_genes, seed) for path, d in zip(paths, STUDIES.values())]
+        text = "# Two simulated studies; data_manifest.yaml explains every key at its top.\n\ndatasets:\n"
+        write_text(paths[-1], text + "".join(entries))
+    except InputError:
+        for path in paths:  # all of them or none: a second try must not find some there
+            path.unlink(missing_ok=True)
+        raise
     return paths
+
+
+def _write_study(path: Path, dataset_id: str, n_cells: int, n_genes: int, seed: int) -> str:
+    """Write one study; return its entry of the manifest."""
+    cells = _as_of_another_lab(dataset_id, n_cells, n_genes, seed)
+    write_h5ad(path, cells, compression="gzip")
+    return _entry(path.stem, cells)
 
 
 def _as_of_another_lab(dataset_id: str, n_cells: int, n_genes: int, seed: int) -> ad.AnnData:

@@ -17,6 +17,7 @@ from .embeddings import SUMMARIES, iter_hidden
 from .errors import InputError
 from .features import hide_genes
 from .files import atomic_path
+from .hdf5_files import open_hdf5
 from .stored_heads import StoredHead
 from .vocabulary import measured_genes
 
@@ -163,10 +164,9 @@ def _summary(h: torch.Tensor, x, stored: StoredHead) -> torch.Tensor:
 
 def _add_columns(path: Path, table: pd.DataFrame, stored: StoredHead) -> None:
     """Put labels, scores and what they are worth into a copy of the cells."""
-    import h5py
     from anndata.io import read_elem, write_elem
 
-    with h5py.File(path, "r+") as file:
+    with open_hdf5(path, "r+") as file:
         obs = read_elem(file["obs"])
         obs["scarafm_label"] = table["label"].astype("category").to_numpy()
         for name in stored.classes:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from .blocks import join_blocks, without_matrix
 from .errors import InputError
-from .files import atomic_path, write_csv
+from .files import write_csv
 from .genes import harmonize_loci, harmonize_name, keep_nuclear_loci, sum_duplicate_genes
+from .hdf5_files import write_h5ad
 from .hub import fetch_release
 from .labels import add_labels
 from .manifest import Dataset
@@ -131,16 +132,6 @@ def _each(function: Callable, items: Iterable, *, threads: int) -> list:
         return [function(item) for item in items]
     with quiet_names(), ThreadPoolExecutor(threads) as pool:  # what a thread ignores, all must ignore
         return list(pool.map(function, items))
-
-
-def write_h5ad(path: str | Path, adata: ad.AnnData) -> Path:
-    """Write `adata` whole or not at all; the same cells give the same bytes.
-
-    Nothing is compressed: that would halve the file, and take as long as everything before it.
-    """
-    with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary)
-    return Path(path)
 
 
 @contextmanager

@@ -27,10 +27,11 @@ from .experiment import CLASS, Experiment, load_experiment
 from .features import TaskFeatures, measured_everywhere
 from .files import sha256_file, write_csv, write_json
 from .genes import harmonize_loci, locus_kind, sum_duplicate_genes
+from .hdf5_files import write_h5ad
 from .measures import metrics, reliability_curve
 from .normalization import normalize
 from .planted import planted_ladder
-from .preprocessing import preprocess_dataset, write_h5ad
+from .preprocessing import preprocess_dataset
 from .probes import fit_lr, library_leakage, sign_agreement, unit_weights
 from .profiles import Evaluation, Extra, TissueGrid
 from .scores import code_behind, read_scores, versions

@@ -18,6 +18,7 @@ from small_disk import grow, small_disk
 from scarafm_utils.downloads import download
 from scarafm_utils.errors import InputError
 from scarafm_utils.files import atomic_path, write_text
+from scarafm_utils.hdf5_files import open_hdf5, write_h5ad
 from scarafm_utils.lockfile import HIDDEN, LOCK_FILE
 from scarafm_utils.readers import read_file
 from scarafm_utils.rows import RowStore
@@ -78,16 +79,72 @@ def test_results_are_whole_or_absent(disk):
     assert names(disk) == []
 
 
-def test_a_processed_file_is_whole_or_absent(disk):
-    code = (  # in a process of its own, which does not end as others do: HDF5 crashes at exit after a full disk
-        "import os, sys, anndata, numpy as np; from scarafm_utils.preprocessing import write_h5ad\n"
-        "try: write_h5ad(sys.argv[1], anndata.AnnData(np.random.default_rng(0).random((300, 300), dtype=np.float32)))\n"
-        "except ValueError as error: print(error, flush=True)\n"
-        "os._exit(0)"
-    )
-    result = subprocess.run([sys.executable, "-c", code, disk / "cells.h5ad"], capture_output=True, text=True)
-    assert result.stdout == "cells.h5ad: the disk is full. Free some space and run again.\n"
+WRITE_MANY = """
+import sys, anndata, numpy as np, pandas as pd, scipy.sparse as sp
+from scarafm_utils.hdf5_files import write_h5ad
+for n_rows in range(150, 510, 6):
+    matrix = sp.random(n_rows, 200, density=0.4, format="csr", dtype=np.float32, random_state=0)
+    obs = pd.DataFrame({"words": [f"w{i}" for i in range(n_rows)]}, index=[f"cell{i}" for i in range(n_rows)])
+    try:
+        write_h5ad(sys.argv[1] + "/cells.h5ad", anndata.AnnData(matrix, obs=obs, uns={"a": {"b": "c"}})).unlink()
+        print("written")
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_processed_file_is_whole_or_absent_wherever_the_disk_ends(disk):
+    # In a process of its own, whose end counts: HDF5 crashes there if it could not close a file.
+    result = subprocess.run([sys.executable, "-c", WRITE_MANY, disk], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    full = "cells.h5ad: the disk is full. Free some space and run again."
+    said = result.stdout.splitlines()
+    assert set(said) == {"written", full} and said == sorted(said, reverse=True) and len(said) == 60
     assert names(disk) == []
+
+
+def test_a_command_that_fills_the_disk_says_one_line_and_ends_with_2(disk):
+    from scarafm_utils import __file__ as package
+
+    code = "from scarafm_utils.cli import main; main()"
+    command = [sys.executable, "-c", code, "data", "example", str(disk / "mine")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=os.path.dirname(os.path.dirname(package)))
+    assert result.returncode == 2
+    assert result.stderr == "scarafm: study_b.h5ad: the disk is full. Free some space and run again.\n"
+    assert names(disk / "mine") == []
+
+
+@pytest.mark.parametrize("with_raw", [False, True])
+def test_cells_are_written_as_anndata_writes_them(tmp_path, with_raw):
+    import anndata as ad
+    import h5py
+
+    cells = ad.AnnData(sp.csr_matrix(np.eye(3, dtype=np.float32)), uns={"a": {"b": 1}}, layers={"c": np.eye(3)})
+    cells.obs["word"], cells.varm["measured"] = ["x", "y", "x"], np.ones((3, 2), dtype=bool)
+    if with_raw:
+        cells.raw = cells.copy()
+    found = {}
+    for name, write in (("theirs", cells.write_h5ad), ("ours", lambda path: write_h5ad(path, cells))):
+        write(tmp_path / name)
+        with h5py.File(tmp_path / name) as file:
+            places = ["/"]
+            file.visit(places.append)
+            found[name] = {place: sorted((k, str(v)) for k, v in file[place].attrs.items()) for place in places}
+    assert found["ours"] == found["theirs"]
+    assert str(ad.read_h5ad(tmp_path / "ours")) == str(ad.read_h5ad(tmp_path / "theirs"))
+
+
+def test_an_hdf5_file_takes_changes_as_any_other(tmp_path):
+    import h5py
+
+    with open_hdf5(tmp_path / "a.h5") as file:
+        file["x"] = np.arange(5)
+    with open_hdf5(tmp_path / "a.h5", "r+") as file:
+        file["y"] = file["x"][:] + 1
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["y"][:].tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(KeyError, match="none"), open_hdf5(tmp_path / "a.h5", "r+") as file:
+        raise KeyError("none")
 
 
 def test_rows_that_wait_on_a_full_disk_are_one_line(disk):
