@@ -267,6 +267,11 @@ def _check_unit(spec: Chapter, params: dict[str, Any], workspace: Workspace) -> 
         )
     if unit != "all" and spec.unit == "task":
         _check_task(unit, params.get("label", defaults["label"].default), spec, workspace)
+    elif "label" in params:
+        known = dict.fromkeys(x for grid in workspace.profile.tissues.values() for x in grid.labels)
+        if params["label"] not in known:
+            name, hint = workspace.profile.name, suggest(params["label"], known)
+            raise InputError(f"parameter 'label': profile '{name}' has no '{params['label']}', {hint}")
     return unit_slug(unit, label=params.get("label", "stress"))
 
 
@@ -279,7 +284,7 @@ def _check_task(task: str, label: str, spec: Chapter, workspace: Workspace) -> N
 
 def default_output(spec: Chapter, slug: str, params: dict[str, Any], workspace: Workspace) -> Path:
     """Where a run goes: the grid's page, or ``custom/`` when parameters differ from the profile's."""
-    plain = {spec.unit, "label", "profile"}
+    plain = {spec.unit, "profile"} | ({"label"} if slug != "index" else set())  # index pages do not name a label
     if set(params) <= plain:
         return workspace.runs_dir / spec.name / f"{slug}.ipynb"
     return workspace.folder / "custom" / spec.name / f"{slug}-{hash_of(params)[:8]}.ipynb"

@@ -103,7 +103,8 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"scarafm: {error}\n")
+        line = str(error).replace("\n", "\\n")  # a value that was given may hold a line break
+        sys.stderr.write(f"scarafm: {line}\n")
         sys.exit(2)
     except OSError as error:
         if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}:

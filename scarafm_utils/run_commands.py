@@ -64,7 +64,7 @@ def _announced(number: str, chapter: str, params: dict[str, Any], profile: str) 
     """One run with its parameters, and what it will cost."""
     from .runs import estimate
 
-    head = f"[{number}] {chapter} {' '.join(f'{k}={v}' for k, v in params.items())}".rstrip()
+    head = f"[{number}] {chapter} {' '.join(f'{k}={v}' for k, v in params.items())}".rstrip().replace("\n", "\\n")
     return f"{head}: {estimate(chapter, params, profile=profile)}"
 
 

@@ -183,3 +183,15 @@ def test_a_kernel_that_dies_is_named_and_leaves_nothing(monkeypatch, tmp_path):
 def test_threads_of_a_run_are_those_of_every_head():
     assert open_workspace("demo", threads=2).profile.threads == 2
     open_workspace("demo", threads=1)
+
+
+def test_a_run_with_a_label_of_its_own_does_not_take_the_place_of_an_index_page():
+    demo = open_workspace("demo")
+
+    def folder(chapter, slug, **params):
+        path = chapters.default_output(chapters.get_chapter(chapter), slug, params, demo)
+        return path.relative_to(demo.folder).parts[0]
+
+    assert folder("claims", "index") == "runs"
+    assert folder("claims", "index", label="hair") == folder("leaf_results", "index", label="hair") == "custom"
+    assert folder("leaf_results", "random-A-hair", label="hair", task="random:A") == "runs"

@@ -25,6 +25,8 @@ def call(*arguments, cwd=None):
         (["run", "leaf_results", "-p", "heads"], "write -p name=value"),
         (["run", "leaf_results", "-p", "heads=LR", "-p", "heads=XGB"], "given twice"),
         (["run", "leaf_results", "-p", "task=random:NOPE"], "'NOPE' is not in data_manifest.yaml"),
+        (["run", "leaf_results", "-p", "task=random:A\nimport os"], "'A\\nimport os' is not in data_manifest.yaml"),
+        (["run", "claims", "-p", "label=stres", "--dry-run"], "has no 'stres', did you mean 'stress'"),
         (["build", "--profile", "dmo"], "dmo"),
         (["build", "--profile", "real_root", "--data-dir", "nowhere"], "nowhere is not a folder"),
         (["build", "--profile", "demo", "--data-dir", "."], "simulates its cells and reads no folder"),
