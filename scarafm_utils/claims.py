@@ -20,6 +20,7 @@ from .contrasts import (
     POOLED,
     TASK,
     by_representation,
+    counted_as,
     curve_ends,
     difference,
     equal_sizes,
@@ -189,7 +190,9 @@ def gene_identity_beats_pooling(results: pd.DataFrame, *, simulated: bool, **rea
     says = STATEMENTS["gene_identity_beats_pooling"]
     table = by_representation(rows_of(results, **reading))
     table["gene"], table["pooled"] = mean_of(table, GENE_IDENTITY), mean_of(table, POOLED)
-    return _conclude(says, difference(table, "gene", "pooled", TASK), simulated)
+    table = table.dropna(subset=["gene", "pooled"])
+    units = difference(table.assign(test_dataset=counted_as(table)), "gene", "pooled", TASK)
+    return _conclude(says, units, simulated)
 
 
 def raw_is_competitive(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:

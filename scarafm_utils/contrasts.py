@@ -76,6 +76,18 @@ def equal_sizes(table: pd.DataFrame, protocols: tuple[str, ...]) -> pd.DataFrame
     return table[numbers | ~table["train_dataset"].isin(table.loc[numbers, "train_dataset"])]
 
 
+def counted_as(table: pd.DataFrame) -> pd.Series:
+    """The data set that each row counts for, so that no study counts twice.
+
+    It is the one tested where a task stays within it, else the one that trained where a task stays within
+    that, else the pair: two directions share both studies.
+    """
+    own = table.loc[~table["task"].str.startswith("cross:"), "test_dataset"]
+    source = table["task"].str.split(":").str[1]
+    counted = source.where(source.isin(own), table["pair"])
+    return table["test_dataset"].where(table["test_dataset"].isin(own), counted)
+
+
 def mean_of(table: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
     """Mean over those of `names` that are there; NaN where none is."""
     return table.reindex(columns=list(names)).mean(axis=1)

@@ -115,6 +115,16 @@ def test_gene_identity_against_pooling_by_hand():
     assert (claim.n_units, claim.verdict) == (1, "cannot tell")
 
 
+def test_both_directions_of_two_pairs_alone_are_two_data_sets():
+    tasks = ("cross:A:B", "cross:B:A", "cross:C:D", "cross:D:C")
+    rows = [row(task, value, name) for task in tasks for name, value in (("ENS", 0.8), ("WM", 0.6))]
+    claim = module.gene_identity_beats_pooling(table(*rows), simulated=False)
+    assert (claim.n_units, claim.n_datasets, claim.verdict) == (4, 2, "cannot tell")
+    rows += [row("random:B", value, name) for name, value in (("ENS", 0.8), ("WM", 0.6))]
+    claim = module.gene_identity_beats_pooling(table(*rows), simulated=False)
+    assert {unit.dataset for unit in claim.units} == {"B", "C+D"}, "no study counts twice"
+
+
 def test_raw_meets_the_best_learned_representation_within_one_experiment():
     results = table(
         row("random:A", 0.80), row("random:A", 0.81, "PCA_2"), row("random:A", 0.5, "CLS"),
