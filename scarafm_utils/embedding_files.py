@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from .files import atomic_path, hash_of, sha256_file
 from .genes import harmonize_name
 from .hdf5_files import open_hdf5
 from .model import default_device
+from .reports import EVERY
 from .scores import versions
 from .workspace import open_workspace
 
@@ -127,7 +129,7 @@ def embed_file(
     force
         Replace `out` where it exists.
     report
-        Called with a line after each part, and with what is to be known before.
+        Called with a line after each part, twice a minute within a long one, and with what is to be known before.
 
     Raises
     ------
@@ -205,6 +207,7 @@ def _write(cells: CellFile, file: h5py.File, encoder: Encoder, names: list[str],
 
 def _hidden(cells: CellFile, model: ScAraFM, batch_size: int, report):
     """Rows, embeddings (B, G + 1, d) and expression (B, G) over the G genes that the file measures."""
+    told = monotonic()
     for part, adata in cells.parts(model.genes):
         columns = np.flatnonzero(measured_everywhere(adata))
         positions = np.append(columns, len(model.genes))
@@ -214,7 +217,9 @@ def _hidden(cells: CellFile, model: ScAraFM, batch_size: int, report):
             x = adata.X[rows.start - part.start : rows.stop - part.start][:, columns]
             yield rows, h[:, positions], x
             start = rows.stop
-        report(f"{part.stop:,} of {cells.n_cells:,} cells")
+            if start == part.stop or monotonic() - told >= EVERY:
+                report(f"{start:,} of {cells.n_cells:,} cells")
+                told = monotonic()
 
 
 def _put(file: h5py.File, arrays: dict, name: str, rows: slice, values: np.ndarray, n_cells: int) -> None:

@@ -190,6 +190,15 @@ def test_totals_from_obs_undo_the_loss_of_genes(tmp_path):
     assert np.abs(embedded(path, tmp_path / "f.h5ad") - whole).max() > 1e-3
 
 
+def test_a_long_part_tells_where_it_is(tmp_path, monkeypatch):
+    path = written(make_counts(), tmp_path / "a.h5ad")
+    for every, told in ((0.0, ["10 of 23 cells", "20 of 23 cells", "23 of 23 cells"]), (30.0, ["23 of 23 cells"])):
+        monkeypatch.setattr("scarafm_utils.embedding_files.EVERY", every)
+        lines = []
+        embed_file(path, tmp_path / "b.h5ad", encoder=make_encoder(), batch_size=10, force=True, report=lines.append)
+        assert lines == told
+
+
 def test_totals_that_the_counts_miss_are_pointed_at_unless_they_are_named(tmp_path):
     adata = make_counts()
     adata.X.data[:] = 1
