@@ -97,12 +97,13 @@ def difference(table: pd.DataFrame, high: str, low: str, keys: list[str]) -> pd.
     """Mean difference in points per unit: columns dataset, unit, value (first key = data set)."""
     import pandas as pd
 
+    types = {"dataset": object, "unit": object, "value": float}  # of no units as well: tables of units are joined
     if high not in table or low not in table:
-        return pd.DataFrame({"dataset": [], "unit": [], "value": []})
+        return pd.DataFrame({"dataset": [], "unit": [], "value": []}).astype(types)
     points = table.assign(value=100 * (table[high] - table[low])).dropna(subset="value")
     units = points.groupby(keys, as_index=False)["value"].mean()
     named = [" ".join(map(str, parts)) for parts in units[keys].itertuples(index=False)]
-    return pd.DataFrame({"dataset": units[keys[0]], "unit": named, "value": units["value"]})
+    return pd.DataFrame({"dataset": units[keys[0]], "unit": named, "value": units["value"]}).astype(types)
 
 
 def curve_ends(rows: pd.DataFrame) -> pd.DataFrame:

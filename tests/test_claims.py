@@ -94,6 +94,11 @@ def test_the_order_is_as_strong_as_its_weaker_step(cross, estimate, verdict):
     assert (claim.n_units, claim.verdict) == (1, verdict)
 
 
+def test_the_order_of_two_protocols_has_no_unit_and_is_no_error():
+    results = table(row("random:A", 0.9), row("replicate:A", 0.7, held_out="r1"))
+    assert module.difficulty_order(results, simulated=True).n_units == 0
+
+
 def test_the_order_is_taken_with_equally_many_training_cells():
     tasks = ("random:A", "replicate:A", "cross:A:B")
     equal = [row(task, value, n_train=100) for task, value in zip(tasks, (0.8, 0.7, 0.6))]

@@ -152,7 +152,7 @@ def check_that_grid_and_out_are_heeded(folder: Path) -> None:
     command = "run leaf_results --manifest my_cells/other.yaml --data-dir my_cells --profile tiny"
     command += " -p task=random:study_a"
     (folder / "my_cells" / "other.yaml").write_text((folder / "my_cells" / "example_manifest.yaml").read_text())
-    process = scarafm(folder, *command.split(), "--grid", "heads=LR,XGB", "-p", "representations=raw,WM")
+    process = scarafm(folder, *command.split(), "--grid", "heads=LR,XGB")
     printed = process.communicate()[0]
     assert process.returncode == 0 and "done: [2/2] random:study_a" in printed and "not computed: WM" in printed
     assert len([line for line in printed.splitlines() if line.startswith("page: ") and "random-study_a" in line]) == 2
