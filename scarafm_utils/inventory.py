@@ -148,4 +148,19 @@ def _by_hand(dataset: Dataset, source: str, path: Path, hashed: bool) -> Finding
     if path.is_dir():
         return Finding("there", "a folder", path)
     promised = spec if dataset.source_name(source) == "local" else SourceSpec()
-    return _compare(ExpectedFile(path, "", promised.bytes, promised.sha256), hashed)
+    finding = _compare(ExpectedFile(path, "", promised.bytes, promised.sha256), hashed)
+    if finding.state == "there" and hashed and path.suffix in (".h5ad", ".h5") and not _opens(path):
+        detail = f"{path.name} cannot be opened as HDF5: cut short, or something else"
+        return Finding("damaged", detail, path, finding.have)
+    return finding
+
+
+def _opens(path: Path) -> bool:
+    """Whether HDF5 finds a whole file: it knows how long one must be."""
+    import h5py
+
+    try:
+        h5py.File(path, "r").close()
+    except OSError:
+        return False
+    return True

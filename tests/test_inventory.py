@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import pytest
 
 from scarafm_utils.errors import InputError
@@ -95,8 +96,20 @@ def test_where_a_file_would_be(tmp_path, source, spec, name):
 def test_what_is_converted_or_fetched_by_hand_says_so_until_it_is_there(tmp_path):
     described = dataset("portal", url=None, format="manual", note="Get it by hand.")
     assert found(described, tmp_path) == ("by hand", "Get it by hand.")
-    (tmp_path / "D1.h5").write_bytes(b"x")
+    with h5py.File(tmp_path / "D1.h5", "w") as file:
+        file["x"] = range(1000)
     assert found(described, tmp_path) == ("there", "no checksum is known to compare with")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_a_file_of_ones_own_that_is_cut_short_is_damaged_though_no_checksum_is_known(tmp_path, share):
+    path = tmp_path / "D1.h5ad"
+    with h5py.File(path, "w") as file:
+        file["x"] = range(1000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))] or b"something else")
+    message = "D1.h5ad cannot be opened as HDF5: cut short, or something else"
+    assert found(dataset(), tmp_path, source="local") == ("damaged", message)
 
 
 def test_local_files_and_folders_are_found_under_each_of_their_names(tmp_path):
