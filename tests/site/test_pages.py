@@ -10,6 +10,9 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 from visit import log_requests, serious, visit  # noqa: E402 - needs both
 
+from scarafm_utils.browser import settle  # noqa: E402
+from scarafm_utils.printing import one_document  # noqa: E402
+
 pytestmark = pytest.mark.site
 
 
@@ -35,6 +38,31 @@ def test_a_page_fits_a_telephone(browser, html, name):
 
 def test_the_methods_hold_typeset_mathematics(browser, html):
     assert visit(browser, html / "book" / "methods.html").typeset[1] > 0
+
+
+def test_the_printed_book_sets_its_formulas(page, html):
+    """Its first page has none, so that neither MathJax nor its settings stand there."""
+    document = html / ".tmp-test-book.html"
+    try:
+        document.write_text(one_document(html, ["book/index", "book/methods"]), encoding="utf-8")
+        page.goto(document.as_uri())
+        settle(page)
+        assert page.locator("mjx-container").count() > 0 and "\\(" not in page.inner_text("main")
+    finally:
+        document.unlink(missing_ok=True)
+
+
+def test_on_a_telephone_letters_of_figures_can_be_read_and_the_box_of_a_dot_is_whole(browser, html):
+    page = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    page.goto((html / "book" / "executed" / "claims" / "index.html").as_uri())
+    shown = page.locator(".figure-box.wide img").first
+    drawn = float(shown.get_attribute("width"))
+    assert shown.bounding_box()["width"] == pytest.approx(0.7 * drawn, abs=1), "letters of 9 points are 8 pixels high"
+    page.goto((html / "book" / "executed" / "explorer" / "index.html").as_uri() + "#protocol=cross&head=LR")
+    page.locator("#explorer-chart svg .mark-symbol path").nth(3).hover(force=True)
+    box = page.locator("#vg-tooltip-element.visible").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    page.context.close()
 
 
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
