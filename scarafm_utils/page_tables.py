@@ -23,7 +23,7 @@ def or_absent(table: pd.DataFrame, reason: str) -> HTML:
     return full_text(table) if len(table) else HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
 
 
-def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] = 3) -> HTML:
+def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = None) -> HTML:
     """Show a table whole: no cell is cut short, no row left out; text is escaped.
 
     An index that only counts the rows is not shown.
@@ -31,18 +31,28 @@ def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] = 3) -> HT
     Parameters
     ----------
     digits
-        Decimals of floating-point numbers, of all columns or by the name of a column; 3 where a
-        column is not named.
+        Decimals of floating-point numbers, of all columns or by the name of a column; where a column
+        is not named 3, and fewer for counts.
     """
     import pandas as pd
     from IPython.display import HTML
 
-    by_name = digits if isinstance(digits, Mapping) else dict.fromkeys(table.columns, digits)
-    written = {name: partial(cell_text, digits=by_name.get(name, 3)) for name in table.columns}
+    usual = {name: _decimals(table.iloc[:, i]) for i, name in enumerate(table.columns)}
+    asked = digits if isinstance(digits, Mapping) else {} if digits is None else dict.fromkeys(usual, digits)
+    written = {name: partial(cell_text, digits=asked.get(name, usual[name])) for name in usual}
     counts = table.index.names == [None] and isinstance(table.index, pd.RangeIndex)
     with pd.option_context("display.max_colwidth", None):
         text = table.to_html(na_rep=ABSENT, formatters=written, border=0, index=not counts)
     return HTML(text)
+
+
+def _decimals(column: pd.Series) -> int:
+    """3; none for a column of whole numbers above 1, 1 for one of hundreds, as medians of counts are."""
+    values = [abs(v) for v in column if isinstance(v, Real) and not isinstance(v, bool) and v == v]
+    largest = max(values, default=0)
+    if largest > 1 and all(float(v).is_integer() for v in values):
+        return 0
+    return 1 if largest >= 100 else 3
 
 
 def cell_text(value: object, *, digits: int = 3) -> str:

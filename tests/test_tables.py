@@ -96,6 +96,12 @@ def test_numbers_of_a_table_have_the_digits_they_are_worth():
     assert cells == ["0.900", "0.0", "50,797", "–", "–", "12.3", "80", "True"]
 
 
+def test_counts_have_no_decimals_and_scores_keep_theirs():
+    medians = {"genes": [1672.0, 236.0], "counts": [675.5, 1688.0], "auroc": [1.0, 0.0], "p": [0.25, None]}
+    cells = re.findall("<td>(.*?)</td>", tables.full_text(pd.DataFrame(medians)).data)
+    assert cells == ["1,672", "675.5", "1.000", "0.250", "236", "1,688", "0.000", "–"]
+
+
 def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
     results = pd.DataFrame([row(auroc=np.nan, auroc_hard=np.nan, reason="5,000 of 320 cells"), row()])
     table = tables.result_table(results)
