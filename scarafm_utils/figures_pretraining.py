@@ -88,7 +88,7 @@ def _accuracy_lines(part: pd.DataFrame) -> dict[str, dict]:
         hollow = {
             "markerfacecolor": "white",
             "linestyle": "--",
-            "label": "encoder, where the last guess is wrong",
+            "label": "encoder, where the cell's commonest visible bin is wrong",
         }
         lines["val_accuracy_hard"] = {"color": VALIDATION, "marker": "s", **hollow}
     for i, column in enumerate(baseline_columns(part)):

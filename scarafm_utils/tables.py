@@ -114,7 +114,7 @@ def gene_table(workspace: Workspace) -> pd.DataFrame:
     """What harmonisation did to the gene names of each data set: counts by fate."""
     report = read_report(workspace)
     counts = [c for c in report.columns if c.startswith(("genes_", "matched", "renamed", "merged", "dropped", "n_"))]
-    return report[["tissue", "dataset", *counts]].set_index(["tissue", "dataset"])
+    return report[["tissue", "dataset", *counts]].set_index(["tissue", "dataset"]).rename(columns=lambda c: c.replace("_", " "))
 
 
 def cell_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
@@ -263,6 +263,7 @@ def gain_table(results: pd.DataFrame) -> pd.DataFrame:
     small = rows[sizes == sizes.min()].groupby(pair, sort=False)["auroc"].first()
     large = rows[rows["n_train"] == drawn_size(rows)].groupby(pair, sort=False)["auroc"].first()
     gain = (100 * (large - small)).groupby(level=pair[:4], sort=False).mean().unstack("representation")
+    gain = gain.loc[[task for task in rows.set_index(pair[:3]).index.unique() if task in gain.index]]
     order = [r for r in REPRESENTATIONS if r in gain.columns]
     if set(gain.index.get_level_values("label")) == {"stress"}:
         gain = gain.droplevel("label")

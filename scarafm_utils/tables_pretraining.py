@@ -147,7 +147,7 @@ def neighbour_rows(workspace: Workspace, tissue: str = "all") -> pd.DataFrame:
     for one in tissues_of(workspace, tissue):
         found = read_gene_vectors(workspace, one)
         parts[f"{one} ({len(found.genes):,} of {found.n_vocabulary:,} genes)"] = neighbour_table(found)
-    return pd.concat(parts, names=["tissue (with a vector)"])
+    return pd.concat(parts, names=["tissue (genes with a vector)"])
 
 
 def agreement_rows(workspace: Workspace, tissue: str = "all") -> pd.DataFrame:
@@ -178,7 +178,7 @@ def cost_table(workspace: Workspace, tissue: str = "all") -> pd.DataFrame:
             "validation cells": f"{cells['validation'].sum():,}",
             "epochs run (kept)": f"{spent['epoch'].max()} ({facts['epoch']})",
             "seconds": f"{spent['seconds'].sum():,.1f}",
-            "training cells per second (median of epochs)": f"{spent['cells_per_second'].median():,.3g}",
+            "training cells per second (median of epochs)": f"{spent['cells_per_second'].median():,.1f}",
             "cells in memory at once": ", ".join(map(str, spent["micro_batch"].unique())),
             "peak memory (MB)": f"{spent['peak_memory_mb'].max():,.0f}",
             "device": "; ".join(sorted({_device(*used) for used in zip(spent["device"], spent["threads"])})),
