@@ -114,7 +114,7 @@ def _write_values(ax, values, *, size: float) -> None:
     import numpy as np
 
     whole = bool(((values == values.round()) | (values != values)).all())
-    middle = values[values == values].max() * 0.55 if (values == values).any() else 0
+    middle = values[values == values].max() * 0.47 if (values == values).any() else 0
     for (i, j), value in np.ndenumerate(values):
         text = "n/a" if value != value else f"{value:.0f}" if whole else f"{value:.2f}"
         colour = "black" if value > middle or value != value else "white"

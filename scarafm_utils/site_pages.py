@@ -137,10 +137,10 @@ def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
 
 
 def claims_text() -> str:
-    """The paper map's rows of claims: words, section, function of the module `claims`, and what is measured in their place."""
+    """The paper map's rows of claims: words, section, function, and what is measured in their place."""
     head = ["In the paper's words", "Section", "Function", "What is measured here"]
     rows = [
-        [f'"{s.quote}"', s.section, f"`{s.name}`", f"{s.estimand}; unit: {s.unit}"]
+        [f'"{s.quote}"', s.section, f"`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"]
         for s in STATEMENTS.values()
     ]
     lines = ["* - " + "\n  - ".join(row) for row in (head, *rows)]

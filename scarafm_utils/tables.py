@@ -114,7 +114,8 @@ def gene_table(workspace: Workspace) -> pd.DataFrame:
     """What harmonisation did to the gene names of each data set: counts by fate."""
     report = read_report(workspace)
     counts = [c for c in report.columns if c.startswith(("genes_", "matched", "renamed", "merged", "dropped", "n_"))]
-    return report[["tissue", "dataset", *counts]].set_index(["tissue", "dataset"]).rename(columns=lambda c: c.replace("_", " "))
+    table = report[["tissue", "dataset", *counts]].set_index(["tissue", "dataset"])
+    return table.rename(columns=lambda name: name.replace("_", " "))
 
 
 def cell_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
