@@ -34,6 +34,7 @@ from .contrasts import (
 )
 from .manifest import load_manifest, matched_pairs
 from .statements import STATEMENTS, Statement
+from .tasks import PROTOCOLS
 from .workspace import PROJECT
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def difficulty_order(results: pd.DataFrame, *, simulated: bool, **reading: str) 
     rows = rows_of(results, **reading)
     rows = rows[of_the_paper(rows)]
     table = wide(rows.drop(columns=["held_out", "seed"]), "protocol", also=("train_dataset",))
-    table = equal_sizes(table, ("random", "replicate", "cross"))
+    table = equal_sizes(table, PROTOCOLS)
     steps = difference(table, "random", "replicate", ["train_dataset"]).merge(
         difference(table, "replicate", "cross", ["train_dataset"]), on=["dataset", "unit"]
     )

@@ -16,6 +16,7 @@ from .errors import InputError
 from .logistic import fit_logistic
 from .measures import metrics
 from .splits import Split
+from .tasks import PROTOCOLS
 from .workspace import PROJECT, Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ FOLDERS = (PROJECT / "class_data", CLASS / "data")
 #: Columns of a study's `obs`, where it tells them.
 OBS = ("label", "condition", "replicate", "sample", "cell_type", "total_counts")
 
-#: The three protocols, from the easiest on, and a line with a seed and its three AUROC.
-PROTOCOLS = ("random", "replicate", "cross")
+#: A line with a seed and its three AUROC.
 _SEED_LINE = re.compile(r"(\d+)\s+([01]\.\d+)\s+([01]\.\d+)\s+([01]\.\d+)")
 
 

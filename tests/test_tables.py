@@ -69,6 +69,12 @@ def test_the_gain_compares_the_smallest_size_with_all_cells_and_keeps_gaps():
     assert np.isnan(gain["WM"].item())
 
 
+def test_the_gain_keeps_the_tasks_in_the_order_of_the_results():
+    tasks = ["random:B", "replicate:B", "cross:B:A", "random:A"]
+    results = pd.DataFrame([row(task=t, auroc=a, n_train=n) for t in tasks for a, n in ((0.6, "100"), (0.7, "all"))])
+    assert list(tables.gain_table(results).index.get_level_values("task")) == tasks
+
+
 def test_the_tables_of_a_page_show_the_grid_however_many_extra_rows_there_are():
     extra = [row(fidelity="matched", seed=s) for s in range(50)]
     grid = [row(representation=r, head=h) for r in ("raw", "WM") for h in ("LR", "XGB")]
