@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .measures import arrays_of, weighted_auroc
+from .tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -42,7 +43,7 @@ def metric_losses(results: pd.DataFrame) -> pd.DataFrame:
     table.insert(0, "n_tasks", by.size())
     table.insert(1, "n_rows", rows.groupby("protocol").size())
     table["least"], table["most"] = by["loss"].min(), by["loss"].max()
-    order = [p for p in ("random", "replicate", "cross") if p in table.index]
+    order = [p for p in PROTOCOLS if p in table.index]
     return pd.DataFrame(table.loc[order])
 
 

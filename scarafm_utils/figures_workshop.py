@@ -67,7 +67,7 @@ def seeds_figure(
 
     parts = {"beforehand": table, **({} if room is None else {"this room": room})}
     for part in parts.values():
-        missing = [name for name in ("random", "replicate", "cross") if name not in part]
+        missing = [name for name in PROTOCOLS if name not in part]
         if missing or not len(part):
             raise InputError(f"a histogram over seeds needs rows with random, replicate, cross (missing: {missing}).")
     figure = PageFigure(height=2.9)

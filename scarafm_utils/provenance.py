@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ _PAGE = """:::{dropdown} How this page was made
 :::"""
 
 
-def write_page(source: Path, page: Path, *, project: Path, files: Path, svg: bool = True) -> list[Path]:
+def write_page(source: Path, page: Path, *, project: Path, files: Path, largest_svg: float = math.inf) -> list[Path]:
     """Copy an executed notebook to a page of the book, with details and downloads under each figure.
 
     Parameters
@@ -49,8 +50,8 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path, svg: boo
         The root of the book's sources; links start there.
     files
         Folder for the figures' files: CSV and SVG.
-    svg
-        Whether there are SVG files; a book has hundreds of grid pages, which do without.
+    largest_svg
+        Bytes above which a figure has no SVG file.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path, svg: boo
         for figure in _take_figures(cell):
             number, function = len(written) + 1, figure["function"].rpartition(".")[2]
             figure["name"] = f"{facts['chapter']}-{facts['run']}-{number}-{function}"
-            paths = _write_files(figure if svg else figure | {"svg": ""}, files)
+            paths = _write_files(figure if len(figure["svg"]) <= largest_svg else figure | {"svg": ""}, files)
             cells.append(_figure_cell(cell, figure, paths, facts, here, project))
             written.append(paths)
     if facts:

@@ -80,7 +80,7 @@ def control_table(results: pd.DataFrame) -> pd.DataFrame:
     wanted = [sizes.get((task, label)) == str(n) for task, label, n in known]
     kept = first[wanted].drop_duplicates(["task", "label", "representation"])
     table = kept.pivot_table(index="representation", columns="protocol", values="auroc", aggfunc="mean", sort=False)
-    return table[[p for p in ("random", "replicate", "cross") if p in table]].rename_axis(columns=None)
+    return table[[p for p in PROTOCOLS if p in table]].rename_axis(columns=None)
 
 
 def _first_rows(results: pd.DataFrame, representation: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from .workspace import PROJECT, Workspace
 
 EXECUTED = PROJECT / "book" / "executed"
 HTML = PROJECT / "_build" / "html"
+#: Bytes of a figure's SVG above which a page of the grid offers its PNG alone: a site holds hundreds of them.
+GRID_SVG = 150_000
 
 _MISSING_PAGE = """# {title}
 
@@ -63,8 +66,8 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     for page, text in pages.items():
         write_text(page, text)
     for page, source in sources.items():
-        files, svg = EXECUTED / "files", page.stem == "index"
-        write_page(source, page, project=EXECUTED.parents[1], files=files, svg=svg)
+        largest = math.inf if page.stem == "index" else GRID_SVG
+        write_page(source, page, project=EXECUTED.parents[1], files=EXECUTED / "files", largest_svg=largest)
     return [*pages, *sources]
 
 
@@ -198,8 +201,15 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
         lines = (result.stdout + result.stderr).strip().splitlines()
         raise InputError("the book was not built:\n" + "\n".join(lines[-25:]))
     mend_pages(html)
-    for path in (html / "_static").rglob("*.map"):  # the theme's own sources: megabytes that no reader needs
-        path.unlink()
-    # Pages offer these from ``_downloads``, where Sphinx has put them once more.
-    shutil.rmtree(html / "_static" / "generated" / "workshop", ignore_errors=True)
+    _remove_ballast(html / "_static")
     return html
+
+
+def _remove_ballast(static: Path) -> None:
+    """Megabytes that no reader's browser asks for: the theme's sources, fonts of old browsers, other languages."""
+    for pattern in ("*.map", "*.ttf"):
+        for path in static.rglob(pattern):
+            path.unlink()
+    shutil.rmtree(static / "locales", ignore_errors=True)
+    # Pages offer these from ``_downloads``, where Sphinx has put them once more.
+    shutil.rmtree(static / "generated" / "workshop", ignore_errors=True)

@@ -15,6 +15,7 @@ from .preprocessing import preprocess_dataset
 from .simulate import simulate_dataset
 from .simulate_fit import compare_counts, fitted_reference, load_fit
 from .sources import load_raw
+from .tasks import PROTOCOLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def world_table(workspace: Workspace) -> pd.DataFrame:
     import pandas as pd
 
     if not workspace.simulated:
-        return pd.DataFrame(columns=["world", "seed", "random", "replicate", "cross"])
+        return pd.DataFrame(columns=["world", "seed", *PROTOCOLS])
     settings = [N_CELLS, N_GENES, N_TEST, list(SEEDS), code_digest(*_CODE)]
     path = workspace.tables_dir / f"worlds-{hash_of(settings)[:8]}.csv"
     if not path.exists():
@@ -62,7 +63,7 @@ def world_table(workspace: Workspace) -> pd.DataFrame:
 
 def world_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean AUROC over seeds by world and protocol, and the two steps of the order in points of AUROC."""
-    means = table.groupby("world", sort=False)[["random", "replicate", "cross"]].mean().astype(float)
+    means = table.groupby("world", sort=False)[list(PROTOCOLS)].mean().astype(float)
     steps = {
         "random - replicate (points)": 100 * (means["random"] - means["replicate"]),
         "replicate - cross (points)": 100 * (means["replicate"] - means["cross"]),

@@ -72,14 +72,18 @@ def test_the_page_says_under_the_figure_how_it_was_made_and_links_its_files(tmp_
     assert str(tmp_path) not in "\n".join(c.source for c in page.cells)
 
 
-def test_a_grid_page_may_do_without_svg(tmp_path):
-    nbformat.write(nbformat.v4.new_notebook(cells=[metric_cell()], metadata={"scarafm": FACTS}), tmp_path / "run.ipynb")
+@pytest.mark.parametrize(("spare", "kinds"), [(0, [".csv", ".svg"]), (-1, [".csv"])])
+def test_an_svg_above_the_limit_is_left_out(tmp_path, spare, kinds):
+    cell = metric_cell()
+    size = len(cell.outputs[0].data[FIGURE_TYPE]["svg"])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"scarafm": FACTS}), tmp_path / "run.ipynb")
+    page, files = tmp_path / "book" / "x.ipynb", tmp_path / "files"
     written = provenance.write_page(
-        tmp_path / "run.ipynb", tmp_path / "book" / "x.ipynb", project=tmp_path, files=tmp_path / "files", svg=False
+        tmp_path / "run.ipynb", page, project=tmp_path, files=files, largest_svg=size + spare
     )
-    assert [p.suffix for p in written] == [".csv"]
-    text = nbformat.read(tmp_path / "book" / "x.ipynb", as_version=4).cells[1].source
-    assert "PNG" in text and "SVG" not in text
+    assert [p.suffix for p in written] == kinds
+    text = nbformat.read(page, as_version=4).cells[1].source
+    assert "PNG" in text and ("SVG" in text) == (".svg" in kinds)
 
 
 def test_every_page_ends_with_its_own_facts_and_an_older_run_shows_what_it_has(tmp_path):
