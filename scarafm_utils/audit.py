@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .measures import arrays_of, weighted_auroc
 from .tasks import PROTOCOLS
+from .words import number_text
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -246,8 +247,8 @@ def measured_effects(
     }  # fmt: skip
     for name, row in switches.iterrows():
         if name in topics:
-            text = f"{row['change']:+.1f} points of AUROC on average, {row['least']:+.1f} to {row['most']:+.1f} by task"
-            said[topics[str(name)]] = text
+            change, least, most = (number_text(row[key], 1, sign=True) for key in ("change", "least", "most"))
+            said[topics[str(name)]] = f"{change} points of AUROC on average, {least} to {most} by task"
     if len(bars):
         ratio = bars.div(bars["book"], axis=0).median()
         said["Error bars"] = f"width against this book's: {ratio['ten']:.1f} and {ratio['tenth']:.1f} times"
@@ -271,4 +272,4 @@ def measured_effects(
 
 
 def _listed(values: pd.Series) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+    return ", ".join(f"{name} {number_text(value, 1)}" for name, value in values.items())

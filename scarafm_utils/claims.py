@@ -35,6 +35,7 @@ from .contrasts import (
 from .manifest import load_manifest, matched_pairs
 from .statements import STATEMENTS, Statement
 from .tasks import PROTOCOLS
+from .words import number_text
 from .workspace import PROJECT
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def spell_out(claim: Claim) -> str:
     values, digits = [unit.value for unit in claim.units], scale_digits(STATEMENTS[claim.name].scale)
     counts = {"data set": claim.n_datasets, "unit": claim.n_units}
     sets, units = (f"{n} {word}{'s' * (n > 1)}" for word, n in counts.items())
-    span = f" from {min(values):.{digits}f} to {max(values):.{digits}f}" if claim.n_units > 1 else ""
+    low, high = (number_text(value, digits) for value in (min(values), max(values)))
+    span = f" from {low} to {high}" if claim.n_units > 1 else ""
     return f"{estimate_text(claim)} ({sets}; {units}{span}): {claim.verdict}"
 
 
@@ -158,7 +160,7 @@ def scale_digits(scale: str) -> int:
 def estimate_text(claim: Claim) -> str:
     """The estimate with its scale; a dash where it was not measured."""
     scale = STATEMENTS[claim.name].scale
-    return f"{claim.estimate:.{scale_digits(scale)}f} {scale}" if claim.units else "–"
+    return f"{number_text(claim.estimate, scale_digits(scale))} {scale}" if claim.units else "–"
 
 
 def random_overestimates(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:
@@ -182,7 +184,8 @@ def difficulty_order(results: pd.DataFrame, *, simulated: bool, **reading: str) 
         difference(table, "replicate", "cross", ["train_dataset"]), on=["dataset", "unit"]
     )
     steps["value"] = steps[["value_x", "value_y"]].min(axis=1)
-    said = "; ".join(f"{r.dataset}: {r.value_x:.1f} and {r.value_y:.1f}" for r in steps.itertuples())
+    shown = [(r.dataset, number_text(r.value_x, 1), number_text(r.value_y, 1)) for r in steps.itertuples()]
+    said = "; ".join(f"{dataset}: {first} and {second}" for dataset, first, second in shown)
     return _conclude(says, steps, simulated, said)
 
 

@@ -15,6 +15,7 @@ from .figure_rows import fullest_size, main_fidelity, with_text_keys
 from .names import REPRESENTATIONS
 from .paired import MIN_UNITS, benjamini_hochberg, delong, sign_test, signed_rank_test
 from .scores import read_scores
+from .words import number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,7 @@ def in_few_columns(table: pd.DataFrame) -> pd.DataFrame:
         {
             "units (data sets)": f"{row.units} ({row.data_sets})",
             "better : worse": f"{row.better} : {row.worse}",
-            "median (range)": f"{row.median:.1f} ({row.least:.1f} to {row.most:.1f})",
+            "median (range)": "{} ({} to {})".format(*(number_text(v, 1) for v in (row.median, row.least, row.most))),
             "signs p": row.signs_p, "ranks p": row.ranks_p, "ranks q": row.ranks_q,
             "DeLong, better : worse": f"{row.sure_better} : {row.sure_worse} of {row.sure_tests}",
         }

@@ -165,7 +165,7 @@ def _breakable(address: str) -> str:
 def _table(caption: str, rows: Sequence[dict[str, str]], *, style: str = "data-table") -> str:
     """A table that scrolls inside its own box, with the data sets fixed at its left edge; cells are HTML."""
     kept = [column for column in rows[0] if any(row[column] for row in rows)]
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in kept)
+    head = "".join(f'<th scope="col" class="{_css(column)}">{escape(column)}</th>' for column in kept)
     cells = ["".join(f'<td class="{_css(c)}">{row[c]}</td>' for c in kept[1:]) for row in rows]
     lines = [f'<tr><th scope="row">{row[kept[0]]}</th>{rest}</tr>' for row, rest in zip(rows, cells, strict=True)]
     body = "\n".join(lines)
@@ -177,5 +177,6 @@ def _table(caption: str, rows: Sequence[dict[str, str]], *, style: str = "data-t
 
 
 def _css(column: str) -> str:
-    """Long prose gets a wider column than words."""
-    return "long" if column in ("note", "terms") else "short"
+    """Long prose gets a wider column than words; numbers stand under one another."""
+    long, numbers = ("note", "terms", "terms of use"), ("cells", "bytes", "size in bytes")
+    return "long" if column in long else "number" if column in numbers else "short"

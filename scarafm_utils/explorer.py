@@ -35,13 +35,14 @@ METRIC_NAMES = {
 }
 CHANCE = {"auroc": 0.5, "auroc_hard": 0.5, "mcc": 0.0}
 
-#: Columns of the page's table, with their headings; the address of a run's page stands under its task.
+#: Columns of the page's table, with their headings; the address of a run's page stands under its task.  What
+#: is the same in most rows comes last, where a narrow screen has to slide for it.
 TABLE = {
-    "task": "run", "label": "label", "representation": "representation", "head": "head", "n_train": "n_train",
-    "seed": "seed", "held_out": "held out", "fidelity": "fidelity", "n_test": "n_test",
+    "task": "run", "representation": "representation", "head": "head", "n_train": "training cells",
     "auroc": "AUROC (95 % interval)", "auroc_hard": "AUROC, hard labels", "auprc": "AUPRC",
     "balanced_accuracy": "balanced accuracy", "mcc": "MCC", "f1_macro": "macro F1", "brier": "Brier", "ece": "ECE",
-    "fit_seconds": "fit, s", "peak_memory_mb": "peak, MB",
+    "n_test": "test cells", "held_out": "held out", "seed": "seed", "label": "label", "fidelity": "fidelity",
+    "fit_seconds": "fit (s)", "peak_memory_mb": "peak (MB)",
 }  # fmt: skip
 
 #: What can be filtered by; a row is of a data set that it trains or tests on.  The last four need a choice to exist.
@@ -56,14 +57,16 @@ ROWS = {"representation": "representation", "protocol": "protocol", "test_datase
 COLOURS = {"protocol": "protocol", "head": "head", "n_train": "training cells", "tissue": "tissue"}
 #: What pointing at a dot shows.
 HOVER = {
-    "task": "run", "representation": "representation", "head": "head", "n_train": "n_train", "seed": "seed",
-    "held_out": "held out", "fidelity": "fidelity", "metric": "metric", "shown": "value",
-    "interval": "AUROC, 95 % interval", "n_test": "n_test", "cost": "cost of the fit",
+    "task": "run", "representation": "representation", "head": "head", "n_train": "training cells",
+    "seed": "seed", "held_out": "held out", "fidelity": "fidelity", "metric": "metric", "shown": "value",
+    "interval": "AUROC, 95 % interval", "n_test": "test cells", "cost": "cost of the fit",
 }  # fmt: skip
 #: Hues that stand out from white and from the dark page; each comes with a shape of its own.
 HUES = ["#2F8FCC", "#B38B00", "#C2509A", "#1A9E6C", "#D55E00", "#808080"]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 
+#: Labels of the value axis: one for each so many pixels, whatever the screen.
+TICKS = "max(2, floor(width / 110))"
 #: Rows of the table without JavaScript, so that a page stays below 3 MB.
 MAX_ROWS = 2000
 _STATIC = "../../../_static/"
@@ -141,7 +144,8 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
         "yOffset": alt.YOffset("jitter:Q", scale=alt.Scale(domain=[0, 1])),
         "color": alt.Color("colour:N", title="{colour}", scale=alt.Scale(domain=["{colour levels}"], range=HUES)),
     }
-    size = {"title": "{metric}", "scale": alt.Scale(zero=False, nice=True)}
+    ticks = alt.Axis(tickCount=alt.ExprRef(expr=TICKS))
+    size = {"title": "{metric}", "scale": alt.Scale(zero=False, nice=True), "axis": ticks}
     hover = [alt.Tooltip(f"{name}:N", title=title) for name, title in HOVER.items()]
     shape = alt.Shape("colour:N", title="{colour}", scale=alt.Scale(domain=["{colour levels}"], range=SHAPES))
     chance = alt.Chart(alt.NamedData("chance")).mark_rule(strokeDash=[5, 4], color="#808080", aria=False)

@@ -1,8 +1,9 @@
 """What all figures share: colours, names, the page's measures, the mark of simulated cells.
 
-Colours and display names are those of the released plotting code (Okabe-Ito); hatches and markers
-are added so that a figure also reads in grey.  Nothing here imports pyplot, so no figure stays open
-and no global setting changes: the style is applied while a figure is made and while it is drawn.
+Colours are those of the released plotting code (Okabe-Ito); hatches and markers are added so that a
+figure also reads in grey.  Representations have the names of the tables and of the paper's text.
+Nothing here imports pyplot, so no figure stays open and no global setting changes: the style is
+applied while a figure is made and while it is drawn.
 """
 
 from __future__ import annotations
@@ -27,12 +28,6 @@ COLOURS = {
     "PCA_3": "#F0E442",
     "CNN": "#000000",
 }
-NAMES = {name: name for name in COLOURS} | {
-    "raw": "RAW",
-    "PCA_1": "PCA (1D)",
-    "PCA_2": "PCA (2D)",
-    "PCA_3": "PCA (3D)",
-}
 HATCHES = dict(zip(COLOURS, ["", "////", "++++", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
 MARKERS = dict(zip(COLOURS, ["o", "s", "D", "v", "^", "P", "X", "*"], strict=True))
 
@@ -42,7 +37,7 @@ PROTOCOLS = {"random": "Random split", "replicate": "Replicate split", "cross": 
 PROTOCOL_COLOURS = {"random": "#3A9BD9", "replicate": "#B38B00", "cross": "#882255"}
 PROTOCOL_MARKERS = {"random": "o", "replicate": "s", "cross": "^"}
 CONSERVING = ("ENS", "PCA_1", "PCA_2", "PCA_3", "CNN")
-SUMMARISED = ("WM", "CLS")
+POOLED = ("WM", "CLS")
 
 #: Media type of what a figure leaves in a notebook beside its picture.
 FIGURE_TYPE = "application/vnd.scarafm.figure+json"

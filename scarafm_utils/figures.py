@@ -19,12 +19,11 @@ from .figure_style import (
     CONSERVING,
     GREY,
     MARKERS,
-    NAMES,
     PAGE_WIDTH,
+    POOLED,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
     PROTOCOLS,
-    SUMMARISED,
     PageFigure,
     chance_and_ceiling,
     figure_bytes,
@@ -74,8 +73,8 @@ __all__ = [
 
 #: The two families of the paper's message: members, offset from the protocol's place, colour, hatch.
 FAMILIES = {
-    "gene identity conserved": (CONSERVING, -0.2, "#D55E00", ""),
-    "summarised": (SUMMARISED, 0.2, "#CC79A7", "////"),
+    "gene identity preserved": (CONSERVING, -0.2, "#D55E00", ""),
+    "pooled": (POOLED, 0.2, "#CC79A7", "////"),
 }
 
 POINT = {"linestyle": "none", "markersize": 5, "markeredgecolor": "#2B2B2B", "markeredgewidth": 0.4}
@@ -116,8 +115,8 @@ def _gradient_handles() -> list:
         Patch(facecolor=colour, alpha=0.4, hatch=hatch, label=name)
         for name, (_, _, colour, hatch) in FAMILIES.items()
     ]
-    members = (*CONSERVING, *SUMMARISED)
-    points = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], label=NAMES[n], **POINT) for n in members]
+    members = (*CONSERVING, *POOLED)
+    points = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], label=n, **POINT) for n in members]
     return [*families, *points]
 
 
@@ -143,7 +142,7 @@ def protocol_gradient(
     if len(rows):
         rows = rows[rows["n_train"] == fullest_size(rows, n_train)]
     figure = PageFigure(PAGE_WIDTH, 3.9)
-    figure.data = shown_columns(rows[rows["representation"].isin([*CONSERVING, *SUMMARISED])])
+    figure.data = shown_columns(rows[rows["representation"].isin([*CONSERVING, *POOLED])])
     ax = figure.panel(0.65, 0.75, PAGE_WIDTH - 0.8, 2.55)
     for family in FAMILIES:
         _draw_family(ax, rows, family)

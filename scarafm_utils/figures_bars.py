@@ -11,7 +11,6 @@ from .figure_style import (
     GREY,
     HATCHES,
     HEAD_COLUMNS,
-    NAMES,
     PAGE_WIDTH,
     PROTOCOLS,
     PageFigure,
@@ -104,7 +103,7 @@ def _legend_handles() -> list:
     from matplotlib.patches import Patch
 
     return [
-        Patch(facecolor=COLOURS[n], hatch=HATCHES[n], edgecolor="#2B2B2B", linewidth=0.4, label=NAMES[n])
+        Patch(facecolor=COLOURS[n], hatch=HATCHES[n], edgecolor="#2B2B2B", linewidth=0.4, label=n)
         for n in COLOURS
     ]
 

@@ -10,7 +10,6 @@ from .comparisons import unit_differences
 from .figure_style import (
     COLOURS,
     GREY,
-    NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -125,7 +124,7 @@ def comparison_figure(pairs: pd.DataFrame, *, simulated: bool = False) -> PageFi
         ax = figure.panel(0.95 + i * width, 0.65, width - 0.15, height)
         ax.axvline(0, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.9, gid="nothing")
         _draw_representations(ax, units[units["protocol"] == protocol], order)
-        ax.set_yticks(range(len(order)), [NAMES[name] for name in order] if i == 0 else [""] * len(order))
+        ax.set_yticks(range(len(order)), order if i == 0 else [""] * len(order))
         ax.set(xlim=limits, ylim=(len(order) - 0.4, -0.6), title=title)
         ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
     figure.axes[1].set_xlabel("points of AUROC above raw values, same head and test cells")

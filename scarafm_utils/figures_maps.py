@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from .figure_style import GREY, NAMES, PAGE_WIDTH, PageFigure, mark_simulated, styled
+from .figure_style import GREY, PAGE_WIDTH, PageFigure, mark_simulated, styled
 from .figures_data import require_columns
 from .figures_methods import CONTROL, STRESS
 from .maps import COLOURINGS, REPRESENTATIONS
@@ -105,7 +105,7 @@ def map_figure(cells: CellMap, *, simulated: bool = False) -> PageFigure:
             if i == 0:
                 ax.set_title(colouring.replace("_", " "), loc="left", fontweight="bold")
             if j == 0:
-                ax.set_ylabel(NAMES[representation], fontweight="bold")
+                ax.set_ylabel(representation, fontweight="bold")
             if f"{representation}_1" in points:
                 _draw_points(ax, points, representation, colouring)
                 ax.set_xlabel(_number(purity, representation, colouring), fontsize=7.5, labelpad=3)

@@ -9,7 +9,6 @@ from .errors import InputError
 from .figure_style import (
     COLOURS,
     GREY,
-    NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -187,7 +186,7 @@ def leakage_figure(table: pd.DataFrame, *, note: str = "", simulated: bool = Fal
         middle = table.loc[mine & ~itself, "auroc"].median()
         ax.plot([middle] * 2, [y - 0.3, y + 0.06], color="black", linewidth=1.8, gid=f"median|{name}")
     chance_and_ceiling(ax, vertical=True)
-    ax.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])
+    ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
     handles = [_handle("one library against another (bar: median)", GREY, "o")]

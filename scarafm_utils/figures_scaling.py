@@ -10,7 +10,6 @@ from .figure_style import (
     GREY,
     HEAD_COLUMNS,
     MARKERS,
-    NAMES,
     PAGE_WIDTH,
     PROTOCOLS,
     PageFigure,
@@ -119,7 +118,7 @@ def _legend(figure: PageFigure) -> None:
     from matplotlib.lines import Line2D
 
     edge = {"markeredgecolor": "#2B2B2B", "markeredgewidth": 0.4, "markersize": 6}
-    handles = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], label=NAMES[n], **edge) for n in COLOURS]
+    handles = [Line2D([], [], color=COLOURS[n], marker=MARKERS[n], label=n, **edge) for n in COLOURS]
     legend_row(figure, handles)
 
 

@@ -8,7 +8,6 @@ from .errors import InputError
 from .figure_rows import TaskLabel, main_fidelity, shown_columns, with_text_keys
 from .figure_style import (
     GREY,
-    NAMES,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -145,7 +144,7 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     _draw_groups(ax, rows)
     chance_and_ceiling(ax, vertical=True)
     first = rows.iloc[0]
-    model = f"{NAMES.get(first['representation'], first['representation'])}, {first['head']}"
+    model = f"{first['representation']}, {first['head']}"
     cells = "all training cells" if first["n_train"] == "all" else f"{first['n_train']} training cells"
     ax.set_xlabel(f"AUROC ({model}, {cells})")
     ax.set_xlim(right=1.02)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
+from html import escape, unescape
 from pathlib import Path
 
 from .figure_style import DPI
@@ -33,6 +35,20 @@ _PAGE_DPI, _WIDE = 96, 560
 _TABLE = re.compile(r"<table[^>]*dataframe.*?</table>", re.DOTALL)
 _HEAD = r"<tr[^>]*>((?:\s*<th>[^<]*</th>)*)\s*</tr>\s*"
 _TWO_HEADS = re.compile(rf"<thead>\s*{_HEAD}{_HEAD}</thead>")
+_CELL = re.compile(r"<td>((?:(?!</?td).)*)</td>", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[\d :]*")
+#: Letters from which on a cell of a table is prose, and a word of inline code too long for a phone's columns; the
+#: latter may break after these characters.
+_PROSE, _LONG = 60, 20
+_CODE_WORD = re.compile(rf'<span class="pre">((?:[^<&]|&[^;]+;){{{_LONG + 1},}})</span>')
+_BREAKS = re.compile(r"(?<=[\w)])([._/,=(:]+)(?=\w)")
+#: Boxes in which the theme lets a table slide, of prose and of a notebook's output.
+_BOX = re.compile(
+    r'<div class="(pst-scrollable-table-container|output text_html)">'
+    r"(?=\s*(?:<div>\s*)?(?:<style.*?</style>\s*)?(<table.*?</table>))",
+    re.DOTALL,
+)
 _PICTURE = re.compile(r'<img (alt="[^"]*" src="([^"]*_images/[0-9a-f]{64}\.png)") />')
 
 
@@ -44,7 +60,42 @@ def mend_page(text: str) -> str:
     """
     for pattern, replacement, _ in _FIXES:
         text = re.sub(pattern, replacement, text)
-    return _TABLE.sub(lambda table: _TWO_HEADS.sub(_one_head, table[0]), text)
+    text = _TABLE.sub(lambda table: _TWO_HEADS.sub(_one_head, table[0]), text)
+    text = _CELL.sub(_classed_cell, text)
+    text = _CODE_WORD.sub(_breakable_code, text)
+    return _slide_boxes(text)
+
+
+def _classed_cell(cell: re.Match) -> str:
+    """Dates stay in one line, and prose gets a column that is wide enough for it."""
+    words = _TAG.sub("", cell[1])
+    kind = "date" if _DATE.fullmatch(words) else "prose" if len(words) > _PROSE else ""
+    return f'<td class="{kind}">{cell[1]}</td>' if kind else cell[0]
+
+
+def _breakable_code(word: re.Match) -> str:
+    return f'<span class="pre long">{_BREAKS.sub(_with_break, word[1])}</span>'
+
+
+def _with_break(found: re.Match) -> str:
+    return f"{found[0]}<wbr>"
+
+
+def _slide_boxes(text: str) -> str:
+    """Make each box of a table one that the keyboard can slide, with a name of its own.
+
+    The theme's script takes a box out of the keyboard's path where there is nothing to slide.
+    """
+    numbers = itertools.count(1)
+
+    def region(box: re.Match) -> str:
+        head = box[2].partition("</thead>")[0]
+        cells = [unescape(_TAG.sub("", cell)).strip() for cell in re.findall(r"<th\b.*?</th>", head, re.DOTALL)]
+        columns = ", ".join(filter(None, cells))
+        name = escape(f"Table {next(numbers)} of this page: {columns}"[:100])
+        return f'<div class="{box[1]} slides" role="region" tabindex="0" aria-label="{name}">'
+
+    return _BOX.sub(region, text)
 
 
 def _one_head(heads: re.Match) -> str:

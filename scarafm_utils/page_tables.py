@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
+
+from .words import P_VALUES, heading, number_text, p_text, shown_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +26,10 @@ def or_absent(table: pd.DataFrame, reason: str) -> HTML:
 
 
 def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = None) -> HTML:
-    """Show a table whole: no cell is cut short, no row left out; text is escaped.
+    """Show a table whole: no cell is cut short, no row left out; text is escaped, columns are called by words.
 
-    An index that only counts the rows is not shown.
+    An index that only counts the rows is not shown, nor is the name of all columns together.  A sentence in
+    ``table.attrs["caption"]`` stands above the table.
 
     Parameters
     ----------
@@ -37,13 +40,34 @@ def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = N
     import pandas as pd
     from IPython.display import HTML
 
-    usual = {name: _decimals(table.iloc[:, i]) for i, name in enumerate(table.columns)}
-    asked = digits if isinstance(digits, Mapping) else {} if digits is None else dict.fromkeys(usual, digits)
-    written = {name: partial(cell_text, digits=asked.get(name, usual[name])) for name in usual}
+    names = list(table.columns)
+    asked = digits if isinstance(digits, Mapping) else {} if digits is None else dict.fromkeys(names, digits)
+    written = {heading(n): _writer(n, table.iloc[:, i], asked.get(n)) for i, n in enumerate(names)}
     counts = table.index.names == [None] and isinstance(table.index, pd.RangeIndex)
     with pd.option_context("display.max_colwidth", None):
-        text = table.to_html(na_rep=ABSENT, formatters=written, border=0, index=not counts)
-    return HTML(text)
+        text = _in_words(table).to_html(na_rep=ABSENT, formatters=written, border=0, index=not counts)
+    caption = f"\n  <caption>{escape(table.attrs['caption'])}</caption>" if table.attrs.get("caption") else ""
+    return HTML(text.replace(">", f">{caption}", 1))
+
+
+def _writer(name: object, column: pd.Series, digits: int | None) -> Callable[[object], str]:
+    """How the cells of a column are written."""
+    if name in P_VALUES:
+        return lambda value: p_text(value) if isinstance(value, Real) and value == value else cell_text(value)
+    plain = partial(cell_text, digits=_decimals(column) if digits is None else digits)
+    return lambda value: plain(shown_cell(name, value))
+
+
+def _in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The same values under words: of columns, of the index and of the cells of the index."""
+    import pandas as pd
+
+    index = table.index
+    if index.names != [None]:
+        columns = [(n, index.get_level_values(i)) for i, n in enumerate(index.names)]
+        levels = [pd.Index([shown_cell(n, value) for value in values], name=heading(n)) for n, values in columns]
+        index = pd.MultiIndex.from_arrays(levels) if len(levels) > 1 else levels[0]
+    return table.set_axis(index).set_axis([heading(name) for name in table.columns], axis=1)
 
 
 def _decimals(column: pd.Series) -> int:
@@ -58,8 +82,8 @@ def _decimals(column: pd.Series) -> int:
 def cell_text(value: object, *, digits: int = 3) -> str:
     """A value as a table of a page writes it: fixed decimals, thousands set apart, a dash for what is not there.
 
-    >>> cell_text(0.9), cell_text(-0.04, digits=1), cell_text(50797), cell_text(1234.5), cell_text(float("nan"))
-    ('0.900', '0.0', '50,797', '1,234', '–')
+    >>> cell_text(0.9), cell_text(-0.4, digits=1), cell_text(50797), cell_text(1234.5), cell_text(float("nan"))
+    ('0.900', '−0.4', '50,797', '1,234', '–')
     """
     import pandas as pd
 
@@ -67,6 +91,4 @@ def cell_text(value: object, *, digits: int = 3) -> str:
         return ABSENT
     if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
-    if isinstance(value, Integral) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+    return number_text(value, 0 if isinstance(value, Integral) or abs(value) >= 1000 else digits)

@@ -79,7 +79,7 @@ def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
     parts = {
         "front.md": front_text(workspace),
         "kept.md": kept_text(),
-        "claims.md": claims_text(),
+        "claims.md": claims_text(linked=(folder.parent / "claims" / "index.ipynb").exists()),
         "status.md": status_text(workspace),
         "citation.bib": bibtex(yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))),
     }
@@ -136,15 +136,30 @@ def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
     return [label.replace("_", " "), *(f"{value:.3f}" for value in values)]
 
 
-def claims_text() -> str:
-    """The paper map's rows of claims: words, section, function, and what is measured in their place."""
+def claims_text(*, linked: bool = False) -> str:
+    """The paper map's rows of claims: words, section, function, and what is measured in their place.
+
+    Where `linked`, the words lead to the section of the claims chapter that is about them.
+    """
     head = ["In the paper's words", "Section", "Function", "What is measured here"]
     rows = [
-        [f'"{s.quote}"', s.section, f"`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"]
+        [
+            f'{{ref}}`"{s.quote}" <{claim_label(s.name)}>`' if linked else f'"{s.quote}"',
+            s.section, f"`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}",
+        ]
         for s in STATEMENTS.values()
-    ]
+    ]  # fmt: skip
     lines = ["* - " + "\n  - ".join(row) for row in (head, *rows)]
-    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 24 12 26 38", "", *lines, "```"])
+    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 28 12 24 36", "", *lines, "```"])
+
+
+def claim_label(name: str) -> str:
+    """The label of a claim's section in the chapter of claims.
+
+    >>> claim_label("cross_plateau")
+    'claim-cross-plateau'
+    """
+    return f"claim-{name.replace('_', '-')}"
 
 
 def status_text(workspace: Workspace) -> str:
@@ -163,11 +178,14 @@ def status_text(workspace: Workspace) -> str:
         shown[0] = shown[0].removesuffix(" UTC")
         rows.append([link if done else title, _state(found), *shown, names.get(_environment(found), "")])
     head = ["run", "state", "date (UTC)", "seconds", "peak MB", "machine", "versions"]
-    listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items())
+    listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items()) if len(names) > 1 else "".join(names)
     done = sum(row[1] == "done" for row in rows)
     counted = f"{done} of {len(rows)} runs of profile `{workspace.profile.name}` are done."
     machines = {row[5] for row in rows} - {""}
-    if len(machines) == 1:  # one sentence in place of a column
+    if len(names) == 1:  # one sentence in place of a column
+        counted += " All of them had the same versions, which stand below."
+        head, *rows = [line[:6] for line in (head, *rows)]
+    if len(machines) == 1:
         counted += f" All of them ran on one kind of machine: {machines.pop()}."
         head, *rows = [[*line[:5], *line[6:]] for line in (head, *rows)]
     return f"{counted}\n\n{_markdown_table(head, rows)}\n\n## Versions\n\n{listed or 'No run kept its versions.'}\n"

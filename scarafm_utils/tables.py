@@ -13,6 +13,8 @@ from .page_tables import ABSENT
 from .page_tables import full_text as full_text
 from .page_tables import or_absent as or_absent
 from .profiles import PROTOCOLS, REPRESENTATIONS
+from .words import cause_table as cause_table
+from .words import heading, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +47,7 @@ def supplementary_table_1(workspace: Workspace) -> pd.DataFrame:
     """Supplementary Table 1: the downstream data sets, the paper's numbers beside what was read.
 
     Where this build read another number of conditions, genotypes or replicates, the cell shows
-    both, and a column names what differs.
+    both, and a column names what differs; numbers of cells have a column each.
     """
     rows = _described(workspace, "downstream")
     columns = {
@@ -75,9 +77,8 @@ def _differences(row: pd.Series) -> str:
 
     if pd.isna(row["cells_kept"]):
         return "not read"
-    pairs = {"cells": ("n_cells", "cells_kept"), **{here: (paper, here) for paper, here in COMPARED.values()}}
-    known = {word: (row[a], row[b]) for word, (a, b) in pairs.items() if not pd.isna(row[b])}
-    return ", ".join(word for word, (a, b) in known.items() if pd.isna(a) or a != b) or "nothing"
+    known = {here: (row[paper], row[here]) for paper, here in COMPARED.values() if not pd.isna(row[here])}
+    return ", ".join(word for word, (a, b) in known.items() if pd.isna(a) or a != b) or ABSENT
 
 
 def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
@@ -161,7 +162,8 @@ def read_vocabulary(workspace: Workspace, tissue: str) -> pd.DataFrame:
 def result_table(results: pd.DataFrame) -> pd.DataFrame:
     """Results of the grid for a page: rounded to three digits, reasons spelt out.
 
-    Repeats with other seeds and held-out units are left out: a figure shows them.
+    Repeats with other seeds and held-out units are left out: a figure shows them.  What was held out and
+    the number of test cells stand in the caption where they are the same in every row.
     """
     keys = ["representation", "head", "n_train", "held_out", "n_test"]
     values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
@@ -171,7 +173,16 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
     table[values] = table[values].astype(float).round(3)
     table = table.astype(object).where(table.notna(), "")
     table = table.drop(columns=[c for c in ("held_out", "reason") if (table[c] == "").all()])
-    return table.set_index(["representation", "head", "n_train"])
+    return _same_in_caption(table.set_index(["representation", "head", "n_train"]), ("held_out", "n_test"))
+
+
+def _same_in_caption(table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    """Columns of some names that hold one value leave the table and are said in its caption."""
+    same = [name for name in names if name in table and table[name].nunique() == 1 and len(table) > 1]
+    said = "; ".join(f"{heading(name)}: {table[name].iloc[0]}" for name in same)
+    table = table.drop(columns=same)
+    table.attrs["caption"] = f"In every row {said}." if same else ""
+    return table
 
 
 #: What makes two rows the same configuration, apart from the split they were measured on.
@@ -205,10 +216,10 @@ def protocol_means(results: pd.DataFrame) -> pd.DataFrame:
 def in_words(value: float, digits: int = 2) -> str:
     """A number for prose, or the words for its absence; never ``nan``.
 
-    >>> in_words(0.8217), in_words(-0.004), in_words(float("nan"))
-    ('0.82', '0.00', 'no result')
+    >>> in_words(0.8217), in_words(-0.004), in_words(-0.31, 1), in_words(float("nan"))
+    ('0.82', '0.00', '−0.3', 'no result')
     """
-    return "no result" if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
+    return "no result" if value != value else number_text(value, digits)
 
 
 #: Columns of `drop_table`.

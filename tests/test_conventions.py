@@ -22,7 +22,7 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 #: A module imports only modules that stand before it.
 ORDER = """
 errors files hdf5_files config manifest designs tasks names profiles workspace
-effects simulate_samples simulate_fit simulate_names simulate_programmes simulate
+effects words simulate_samples simulate_fit simulate_names simulate_programmes simulate
 rows unpack tenx readers file_blocks standard lockfile downloads hub sources inventory
 genes manifest_draft normalization vocabulary blocks labels processing_tables preprocessing
 tokens gene2vec model checkpoints parallel masked corpus_report progress reports pretraining gene_neighbours

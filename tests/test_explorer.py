@@ -235,6 +235,23 @@ def test_three_filters_narrow_chart_table_and_address_without_the_network(page, 
 
 
 @needs_browser
+@pytest.mark.parametrize(("width", "most"), [(1280, 13), (390, 5)])
+def test_labels_of_the_value_axis_are_few_enough_to_be_read(page, address, width, most):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address)
+    dots(page, 14)
+    labels = page.locator("#explorer-chart .role-axis-label text").all_text_contents()
+    values = [text for text in labels if text.replace(".", "").isdigit()]
+    assert 2 <= len(values) <= most
+
+
+def test_what_differs_most_stands_first_in_the_table():
+    names = list(explorer.TABLE)
+    assert names[:5] == ["task", "representation", "head", "n_train", "auroc"]
+    assert max(map(names.index, METRICS)) < min(map(names.index, ("seed", "label", "fidelity", "fit_seconds")))
+
+
+@needs_browser
 def test_a_row_without_any_value_is_drawn_as_missing(page, address):
     page.goto(f"{address}#task=random:ERP132245&representation=raw&rows=n_train&metric=auroc")
     dots(page, 1)

@@ -206,7 +206,7 @@ def test_bars_stand_in_the_order_of_the_legend_with_the_cnn_last():
     assert [tuple(key.split("|")[2:]) for key in order] == list(SLOTS)
     assert order[-1].endswith("MLP|PCA_3") is False and order[-1].endswith("CNN|CNN")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["RAW", "ENS", "WM", "CLS", "PCA (1D)", "PCA (2D)", "PCA (3D)", "CNN"]
+    assert legend == ["raw", "ENS", "WM", "CLS", "PCA_1", "PCA_2", "PCA_3", "CNN"], "the names of files and prose"
 
 
 def test_colours_are_those_of_the_paper_and_hatches_tell_them_apart_in_grey():
@@ -313,8 +313,8 @@ def test_gradient_runs_through_the_means_of_both_families():
     rows = paper_rows(table)
     rows = rows[rows["train_dataset"] == "GSE273033"]
     families = {
-        "gene identity conserved": ["ENS", "PCA_1", "PCA_2", "PCA_3", "CNN"],
-        "summarised": ["WM", "CLS"],
+        "gene identity preserved": ["ENS", "PCA_1", "PCA_2", "PCA_3", "CNN"],
+        "pooled": ["WM", "CLS"],
     }
     for family, members in families.items():
         means = rows[rows["representation"].isin(members)].groupby("protocol")["auroc"].mean()

@@ -49,6 +49,35 @@ def test_names_of_the_index_stand_in_the_row_of_the_columns():
     assert mended.partition("<tbody>")[2] == html.partition("<tbody>")[2], "cells are left alone"
 
 
+def test_a_box_of_a_table_can_be_reached_by_keyboard_and_has_a_name_of_its_own():
+    quoted, table = 'b"', "<table><thead><tr><th>{}</th></tr></thead><tr><td>1</td></tr></table>"
+    page = f'<div class="pst-scrollable-table-container">{table.format("<p>a</p>")}</div>'
+    page += f'<div class="output text_html"><div>\n<style scoped>x</style>\n{table.format(quoted)}'
+    mended = mend_page(page + '</div></div><div class="output text_html"><p>no table</p></div>')
+    boxes = BeautifulSoup(mended, "html.parser").select("[role=region]")
+    assert [box["aria-label"] for box in boxes] == ["Table 1 of this page: a", 'Table 2 of this page: b"']
+    assert all(box["tabindex"] == "0" and "slides" in box["class"] for box in boxes)
+    assert mend_page(mended) == mended
+
+
+def test_a_flag_stays_whole_and_a_long_name_breaks_after_its_dots_and_underscores():
+    def code(word):
+        return f'<code class="docutils literal notranslate"><span class="pre">{word}</span></code>'
+
+    assert mend_page(code("--dry-run")) == code("--dry-run")
+    mended = mend_page(code("scarafm_utils.paired.benjamini_hochberg(&quot;a&quot;)"))
+    assert "scarafm_<wbr>utils.<wbr>paired.<wbr>benjamini_<wbr>hochberg(&quot;" in mended
+    assert 'class="pre long"' in mended
+    assert BeautifulSoup(mended, "html.parser").get_text() == 'scarafm_utils.paired.benjamini_hochberg("a")'
+    assert mend_page(mended) == mended
+
+
+def test_dates_stay_in_a_line_and_prose_has_room():
+    row = "<tr><td><p>2026-11-22 23:15</p></td><td>2026-11-22</td><td>12</td><td><p>{}</p></td></tr>"
+    cells = BeautifulSoup(mend_page(row.format("many words " * 7)), "html.parser").select("td")
+    assert [cell.get("class") for cell in cells] == [["date"], ["date"], None, ["prose"]]
+
+
 def test_a_head_whose_rows_both_say_something_stays():
     table = pd.DataFrame({"random": [0.5]}, index=pd.Index(["raw"], name="representation"))
     html = table.rename_axis(columns="protocol").to_html()

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from scarafm_utils import tables
 from scarafm_utils.errors import InputError
@@ -103,6 +104,27 @@ def test_numbers_of_a_table_have_the_digits_they_are_worth():
     assert cells == ["0.900", "0.0", "50,797", "–", "–", "12.3", "80", "True"]
 
 
+def test_a_page_shows_words_with_units_and_the_table_keeps_its_names():
+    index = pd.MultiIndex.from_tuples([("s_phase", "raw"), ("hair", "PCA_1")], names=["label", "representation"])
+    table = pd.DataFrame({"drop_recentred": [-1.24, 0.5], "p_value": [2e-9, 0.0312], "PCA_1": [1, 2]}, index=index)
+    shown = tables.full_text(table.rename_axis(columns="other"), digits={"drop_recentred": 1})
+    soup = BeautifulSoup(shown.data, "html.parser")
+    heads = [cell.get_text() for cell in soup.select("thead th") if cell.get_text()]
+    assert heads == ["drop, threshold put back (points)", "p (one-sided)", "PCA_1", "label", "representation"]
+    assert [cell.get_text() for cell in soup.select("tbody th")] == ["S phase", "raw", "hair", "PCA_1"]
+    assert [cell.get_text() for cell in soup.select("td")] == ["−1.2", "< 0.001", "1", "0.5", "0.031", "2"]
+    assert list(table.columns) == ["drop_recentred", "p_value", "PCA_1"] and table.index.names[0] == "label"
+
+
+def test_what_is_the_same_in_every_row_is_said_once():
+    rows = pd.DataFrame([row(head=h, held_out="r1", n_test=80) for h in ("LR", "XGB")])
+    table = tables.result_table(rows)
+    assert "held_out" not in table and "n_test" not in table
+    assert "<caption>In every row held out: r1; test cells: 80.</caption>" in tables.full_text(table).data
+    other = tables.result_table(rows.assign(n_test=[80, 81]))
+    assert other["n_test"].tolist() == [80, 81] and "test cells" not in other.attrs["caption"]
+
+
 def test_counts_have_no_decimals_and_scores_keep_theirs():
     medians = {"genes": [1672.0, 236.0], "counts": [675.5, 1688.0], "auroc": [1.0, 0.0], "p": [0.25, None]}
     cells = re.findall("<td>(.*?)</td>", tables.full_text(pd.DataFrame(medians)).data)
@@ -144,7 +166,7 @@ def test_supplementary_table_1_marks_what_was_read_otherwise_than_the_paper_says
     table = tables.supplementary_table_1(reported).droplevel("Tissue")
     row = table.loc["ERP132245"]
     assert row["# Conditions"] == "2 (here 3)" and row["# Genotypes"] == 1 and row["# Replicates"] == 1
-    assert row["Differs in"] == "cells, conditions"
+    assert row["Differs in"] == "conditions", "cells have two columns of their own"
     assert table.loc["GSE226826", "Differs in"] == "not read"
     assert tables.supplementary_table_2(reported).droplevel("Tissue").loc["DRP009643", "Difference"] < 0
 

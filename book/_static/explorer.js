@@ -94,7 +94,7 @@
 
   function choose(row) {
     const held = `held out ${row.held_out}`;
-    const what = `${row.representation}, ${row.head}, n_train ${row.n_train}, seed ${row.seed}, ${held}`;
+    const what = `${row.representation}, ${row.head}, ${row.n_train} training cells, seed ${row.seed}, ${held}`;
     const numbers = `${row.metric} ${row.shown}, 95 % interval of AUROC ${row.interval}`;
     const rest = `: ${what}: ${numbers}, ${row.n_test} test cells, ${row.cost}. `;
     const link = row.page ? element("a", "Open the page of this run", { href: row.page }) : "";

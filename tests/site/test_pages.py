@@ -65,6 +65,44 @@ def test_on_a_telephone_letters_of_figures_can_be_read_and_the_box_of_a_dot_is_w
     page.context.close()
 
 
+HINT = "e => [getComputedStyle(e, '::before').height, getComputedStyle(e).getPropertyValue('--fade-right')]"
+
+
+def test_a_table_that_slides_says_so_until_its_end_and_one_that_fits_says_nothing(browser, html):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "book" / "data.html").as_uri())
+    box = page.locator(".data-box").first
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth")
+    height, fade = box.evaluate(HINT)
+    assert float(height[:-2]) > 10 and fade != "0px", "words above the table, and its right side fades"
+    box.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+    page.wait_for_timeout(200)
+    assert box.evaluate(HINT)[1] == "0px", "nothing more to see"
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto((html / "book" / "methods.html").as_uri())
+    fits = page.locator(".slides").first
+    assert fits.evaluate("e => e.scrollWidth <= e.clientWidth") and fits.evaluate(HINT) == ["0px", "0px"]
+    context.close()
+
+
+def test_a_box_that_slides_is_reached_by_keyboard_and_one_that_fits_is_passed_by(page, html):
+    page.goto((html / "book" / "status.html").as_uri())
+    box = page.locator(".slides").first
+    assert box.get_attribute("role") == "region" and box.get_attribute("aria-label").startswith("Table 1 of this page")
+    for width in (300, 1400):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(600)  # the theme's script waits until the window is still
+        assert box.evaluate("e => e.tabIndex === (e.scrollWidth > e.clientWidth ? 0 : -1)"), width
+
+
+def test_links_have_one_colour_in_tables_and_in_prose(page, html):
+    page.goto((html / "book" / "paper_map.html").as_uri())
+    colour = "e => getComputedStyle(e).color"
+    inside, outside = page.locator("article table a.reference").first, page.locator("article p > a.reference").first
+    assert inside.evaluate(colour) == outside.evaluate(colour)
+
+
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_the_cheat_sheet_of_the_workshop_is_printed_on_one_page(page, html, paper):
     page.goto((html / "book" / "workshop" / "cheat_sheet.html").as_uri())
