@@ -102,7 +102,7 @@ def test_every_difference_has_an_effect_or_a_reason():
     effects = measured_effects(results, bars=bars, encoder=encoder, replicates=pd.DataFrame(), tuning="none")
     assert set(effects) < {d.topic for d in DIFFERENCES}
     table = differences_table(effects).set_index("topic")
-    assert table.loc["Classes", "effect"].startswith("-5.0 points of AUROC")
+    assert table.loc["Classes", "effect"].startswith("−5.0 points of AUROC")
     assert table.loc["Error bars", "effect"] == "width against this book's: 0.5 and 3.0 times"
     assert table.loc["The first replicate", "effect"] == "no result in this build"
     lacking, keys = (table.loc[t, "effect"] for t in ("Genes that a data set lacks", "Key stabiliser of FAVOR+"))
