@@ -14,10 +14,28 @@ from .designs import design_of_entry, partners, verdicts
 from .files import write_text
 from .hub import REPOSITORY
 from .inventory import State, expected_files, inspect
-from .manifest import ROLES, TISSUES, Dataset, SourceSpec, select
+from .manifest import ROLES, TISSUES, Dataset, Label, SourceKey, SourceSpec, select
 from .workspace import Workspace, processed_facts
 
+_CHECKSUM = "checksum (SHA-256)"
 UNKNOWN = '<span class="unknown">unknown</span>'
+#: What sources and formats of the manifest are called on a page.
+_SOURCES: dict[SourceKey, str] = {
+    "scplantdb": "scPlantDB",
+    "geo": "GEO",
+    "portal": "Single Cell Portal",
+    "release": "authors' release",
+    "local": "own folder",
+}
+_FORMATS = {
+    "auto": "told by the file's name",
+    "h5ad.gz": "h5ad, compressed",
+    "10x_h5": "10x HDF5",
+    "10x_folder": "10x folder",
+    "raw_tar": "archive of files",
+    "rds": "Seurat object",
+    "manual": "fetched by hand",
+}
 #: What the states of `inventory` are called on a page.
 _WORDS: dict[State, str] = {
     "absent": "absent",
@@ -51,8 +69,8 @@ def sources_html(workspace: Workspace) -> str:
     """One row for each place where a data set can be had."""
     places = [(d, key, spec) for d in workspace.manifest.values() for key, spec in d.sources.items()]
     rows = [_source(workspace, d, key, spec) for d, key, spec in places]
-    if all(row["sha256"] == f"{UNKNOWN}, recorded on the first fetch" for row in rows):
-        rows = [row | {"sha256": ""} for row in rows]  # the page's text says it once
+    if all(row[_CHECKSUM] == f"{UNKNOWN}, recorded on the first fetch" for row in rows):
+        rows = [row | {_CHECKSUM: ""} for row in rows]  # the page's text says it once
     return _table(f"{len(rows)} sources of {len(workspace.manifest)} data sets", rows)
 
 
@@ -62,10 +80,16 @@ def designs_html(workspace: Workspace) -> str:
     for d in select(workspace.manifest, role="downstream"):
         for label in d.labels:
             found = verdicts(design_of_entry(d, label), partners=partners(d, workspace.manifest, label))
-            name = d.id if len(d.labels) == 1 else f"{d.id}, {label}"
+            name = d.id if len(d.labels) == 1 else f"{d.id}, {told_apart(d.labels[label])}"
             texts = {v.protocol: f"<strong>{escape(v.answer)}</strong>: {escape(v.reason)}" for v in found}
             rows.append({"data set": escape(name), **texts})
     return _table("What the design of each downstream data set allows", rows, style="data-table fitted")
+
+
+def told_apart(label: Label) -> str:
+    """What a label of two classes tells apart, in the data set's own words, the positive class first."""
+    *others, positive = (" or ".join(words) for words in label.classes.values())
+    return f"{positive} against {' and '.join(others)}"
 
 
 def build_state(workspace: Workspace, dataset: Dataset) -> str:
@@ -117,12 +141,12 @@ def _source(workspace: Workspace, d: Dataset, key: str, spec: SourceSpec) -> dic
     how = "in the manifest" if spec.sha256 else "recorded on the first fetch"
     return {
         "data set": escape(d.id),
-        "source": escape(key),
+        "source": _SOURCES[key],
         "address": _address(key, spec),
-        "bytes": f"{size:,}" if size else UNKNOWN,
-        "sha256": f"<code>{checksum}</code> {how}" if checksum else f"{UNKNOWN}, {how}",
-        "format": escape(spec.format),
-        "terms": _linked(spec.terms),
+        "size in bytes": f"{size:,}" if size else UNKNOWN,
+        _CHECKSUM: f"<code>{checksum}</code> {how}" if checksum else f"{UNKNOWN}, {how}",
+        "format": _FORMATS.get(spec.format, spec.format),
+        "terms of use": _linked(spec.terms),
         "note": escape(spec.note),
     }
 
@@ -178,5 +202,5 @@ def _table(caption: str, rows: Sequence[dict[str, str]], *, style: str = "data-t
 
 def _css(column: str) -> str:
     """Long prose gets a wider column than words; numbers stand under one another."""
-    long, numbers = ("note", "terms", "terms of use"), ("cells", "bytes", "size in bytes")
+    long, numbers = ("note", "terms of use"), ("cells", "size in bytes")
     return "long" if column in long else "number" if column in numbers else "short"

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 #: Words of the glossary that everyday prose uses in other senses; they are linked by hand only.
-COMMON = frozenset({"class", "control", "head", "leak", "library", "locus", "seed", "task", "tissue", "token"})
+COMMON = frozenset(
+    {
+        "bin", "binned", "class", "condition", "control", "cross", "depth", "fold", "head", "interval", "leak",
+        "library", "locus", "matched", "raw", "sample", "seed", "shuffled", "task", "tissue", "token", "tuning",
+        "untrained", "vote",
+    }
+)  # fmt: skip
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -77,8 +83,13 @@ def _link_plain_uses(app: Sphinx, doctree: nodes.document, docname: str, words: 
 def pattern(words) -> str:
     """A regular expression for any of `words`, longest first, singular or plural, as a whole word.
 
+    A word with capitals is found as it is written: MASK is a token, a mask is not.
+
     >>> re.search(pattern(["null contrast", "encoder"]), "Null contrasts and encoders")[0]
     'Null contrasts'
+    >>> re.findall(pattern(["MASK"]), "masks and MASK")
+    ['MASK']
     """
-    choices = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    return rf"(?i)(?<![\w-])({choices})s?(?![\w-])"
+    ordered = sorted(words, key=len, reverse=True)
+    choices = "|".join(re.escape(w) if w != w.lower() else f"(?i:{re.escape(w)})" for w in ordered)
+    return rf"(?<![\w-])({choices})s?(?![\w-])"

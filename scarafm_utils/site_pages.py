@@ -9,49 +9,47 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .chapters import evaluation_runs, page_runs
+from .data_page import told_apart
 from .files import write_text
 from .provenance import run_lines
-from .real_numbers import origin, read_real_numbers
+from .real_numbers import DATASET, PROFILE, origin, read_real_numbers
 from .run_facts import failure_path
 from .runs import read_run
 from .statements import STATEMENTS
 from .tidy import caption_notice, escape_markup, run_sizes, run_title
-from .workspace import PROJECT, Workspace
+from .workspace import PROJECT, Workspace, open_workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FRONT = """::::{{grid}} 1 1 2 2
-:gutter: 2
+    from .manifest import Label
 
-:::{{grid-item-card}} What the paper claims
-:columns: 12 12 7 7
+_QUOTES = """:::{{card}} What the paper claims
 :class-card: front-card
 
 {claims}
 
-These are the paper's words and findings; {{doc}}`each is tested <executed/claims/index>`.
+These are the paper's words and findings, with their section; “…” marks where a sentence is cut short.
+{{doc}}`Each claim is tested <executed/claims/index>`.
 :::
+"""
 
-:::{{grid-item-card}} {heading}
-:columns: 12 12 5 5
+_BUILD = """:::{{card}} {heading}
 :class-card: front-card
 
 {build}
 :::
-::::
 """
 
 _SIMULATED = """Profile `{profile}`, **simulated cells**: {sizes}
 **This build states no finding.**
 
-It demonstrates that the whole chain runs: counts become a vocabulary, a vocabulary becomes tokens,
-an encoder learns to guess hidden tokens, and classifiers on its embeddings are tested by three
-{{term}}`protocols <protocol>`.
-The truth is known: {{doc}}`one page <executed/compendium/index>` switches the causes of a falling score
-on one at a time.
-None of it can show what the paper's data say.
-Real cells: {{ref}}`below <sec-real-numbers>`."""
+It shows how the analysis works: counts become tokens, an encoder learns to guess hidden ones, and
+classifiers are tested by the three {{term}}`protocols <protocol>`.
+What lowers a score is known here, and {{doc}}`one page <executed/compendium/index>` switches on one cause
+at a time.
+What the paper's data say, only real cells can show; {{ref}}`some numbers <sec-real-numbers>` from real
+cells stand below."""
 
 _REAL = """Profile `{profile}`, **real cells** of {datasets} (source `{source}`). {label}
 Mean AUROC over representations, heads and tasks, from scores and from hard labels:
@@ -63,20 +61,23 @@ Intervals, and every single result, stand in the chapters."""
 _KEPT = """(sec-real-numbers)=
 ## Numbers from real cells
 
-AUROC of logistic regression on raw values, in a random split and with each of {n} libraries held out in turn.
-The label is a cell type, not stress, so this is no claim of the paper; it shows how libraries of one study differ.
-These numbers are kept in the repository: {origin}.
+The table gives the AUROC of logistic regression on raw values, in a random split and with each of {n} libraries
+held out in turn.
+What is told apart are cell types or states of the cell cycle, not stress, so these numbers test no claim of the
+paper; they show how much libraries of one study differ.
+They are kept in the repository, and no build changes them: {origin}.
 
 {table}
 
-What they mean is told in the {{doc}}`audit <executed/audit/index>` and the chapter of
-{{doc}}`rigor <executed/rigor/index>`.
+The {{doc}}`audit <executed/audit/index>` and the chapter of {{doc}}`rigor <executed/rigor/index>` tell what they
+mean.
 """
 
 
 def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
     """Write the parts that prose pages include, one file for each."""
     parts = {
+        "quotes.md": quotes_text(),
         "front.md": front_text(workspace),
         "kept.md": kept_text(),
         "claims.md": claims_text(linked=(folder.parent / "claims" / "index.ipynb").exists()),
@@ -86,21 +87,26 @@ def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
     return [write_text(folder / name, text) for name, text in parts.items()]
 
 
+def quotes_text() -> str:
+    """The card of the paper's claims: whole sentences or their beginnings, with the section of each."""
+    claims = "\n".join(dict.fromkeys(f"- “{s.sentence}” ({s.section})" for s in STATEMENTS.values()))
+    return _QUOTES.format(claims=claims)
+
+
 def front_text(workspace: Workspace) -> str:
-    """The two cards of the first page: the paper's claims, quoted, and what this build is and shows.
+    """The card of the first page that says what this build is and shows.
 
     A simulated build states no finding; results stand here only where a profile's cells are real.
     """
-    claims = "\n".join(f"- “{s.quote}” ({s.section.removesuffix(' tissue')})" for s in STATEMENTS.values())
     profile = workspace.profile
     if workspace.simulated:
         build = _SIMULATED.format(profile=profile.name, sizes=run_sizes(workspace))
-        return _FRONT.format(claims=claims, heading="What this build shows", build=build)
+        return _BUILD.format(heading="What this build shows", build=build)
     names = [d.id for tissue in profile.tissues for d in workspace.datasets(tissue, role="downstream")]
     table = found_table(workspace)
     facts = {"profile": profile.name, "source": profile.source, "label": caption_notice(workspace)}
     build = _REAL.format(**facts, datasets=", ".join(names), table=table)
-    return _FRONT.format(claims=claims, heading="What this build found", build=build)
+    return _BUILD.format(heading="What this build found", build=build)
 
 
 def found_table(workspace: Workspace) -> str:
@@ -123,17 +129,18 @@ def kept_text() -> str:
     """The numbers from real cells that are kept in the repository, with origin, date and command."""
     table, facts = read_real_numbers()
     shift = table[(table["panel"] == "shift") & (table["variant"] == "as it stands")]
-    rows = [_kept_row(label, part) for label, part in shift.groupby("label", sort=False)]
-    head = ["label", "random split", "held out: lowest", "median", "highest"]
-    n = shift["held_out"].nunique()
-    return _KEPT.format(n=n, origin=origin(facts), table=_markdown_table(head, rows))
+    labels = open_workspace(PROFILE).manifest[DATASET].labels
+    rows = [_kept_row(labels[name], part) for name, part in shift.groupby("label", sort=False)]
+    head = ["told apart", "random split", "held out: lowest", "held out: median", "held out: highest"]
+    n, said = shift["held_out"].nunique(), origin(facts).replace(facts["command"], f"`{facts['command']}`")
+    return _KEPT.format(n=n, origin=said, table=_markdown_table(head, rows))
 
 
-def _kept_row(label: str, part: pd.DataFrame) -> list[str]:
+def _kept_row(label: Label, part: pd.DataFrame) -> list[str]:
     held_out = part.loc[part["protocol"] == "replicate", "auroc"]
     random = part.loc[part["protocol"] == "random", "auroc"].mean()
     values = [random, held_out.min(), held_out.median(), held_out.max()]
-    return [label.replace("_", " "), *(f"{value:.3f}" for value in values)]
+    return [told_apart(label), *(f"{value:.3f}" for value in values)]
 
 
 def claims_text(*, linked: bool = False) -> str:
@@ -144,7 +151,7 @@ def claims_text(*, linked: bool = False) -> str:
     head = ["In the paper's words", "Section", "Function", "What is measured here"]
     rows = [
         [
-            f'{{ref}}`"{s.quote}" <{claim_label(s.name)}>`' if linked else f'"{s.quote}"',
+            f"{{ref}}`“{s.sentence}” <{claim_label(s.name)}>`" if linked else f"“{s.sentence}”",
             s.section, f"`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}",
         ]
         for s in STATEMENTS.values()
@@ -225,7 +232,7 @@ def _markdown_table(head: list[str], rows: list[list[Any]]) -> str:
 
 def bibtex(citation: dict[str, Any]) -> str:
     """BibTeX of the paper and of this book, from ``CITATION.cff``."""
-    entries = [("article", "paper", entry) for entry in citation.get("references", [])]
+    entries = [("inproceedings", "paper", entry) for entry in citation.get("references", [])]
     return "\n\n".join(_bibtex_entry(*e) for e in [*entries, ("software", "book", citation)]) + "\n"
 
 
@@ -234,10 +241,9 @@ def _bibtex_entry(kind: str, suffix: str, entry: dict[str, Any]) -> str:
         f"{{{p['name']}}}" if "name" in p else f"{p['family-names']}, {p['given-names']}" for p in entry["authors"]
     ]
     fields = {"author": " and ".join(people), "title": f"{{{entry['title']}}}"}
+    fields["booktitle"] = entry.get("conference", {}).get("name")
     date = str(entry.get("date-released", ""))
-    fields |= {"year": entry.get("year") or date[:4], "version": entry.get("version"), "journal": entry.get("journal")}
-    fields |= {name: entry.get(name) for name in ("doi", "url", "volume", "pages", "license")}
+    fields |= {"year": entry.get("year") or date[:4], "version": entry.get("version")}
+    fields |= {name: entry.get(name) for name in ("doi", "url", "license")}
     body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
     return f"@{kind}{{scarafm-{suffix},\n{body}\n}}"
-
-

@@ -287,7 +287,9 @@ def test_quotations_stand_in_the_paper():
         pytest.skip("the paper's text is not beside the repository")
     text = " ".join(files[0].read_text(encoding="utf-8").split())
     for says in STATEMENTS.values():
-        assert says.quote in text, says.quote
+        assert says.quote in says.sentence, says.quote
+        assert f". {says.sentence.removesuffix(' …')}" in text, says.sentence
+        assert says.sentence.endswith((" …", ".")), "a cut is shown"
 
 
 def test_every_claim_has_a_section_of_the_chapter_with_its_quotation_and_its_figure():

@@ -16,6 +16,7 @@ from scarafm_utils.lockfile import remember
 from scarafm_utils.workspace import Workspace, open_workspace
 
 DATASET = "ERP132245"
+CHECKSUM, HAIR = "checksum (SHA-256)", "Root hair against Non-hair"
 
 
 def workspace(name: str, folder: Path) -> Workspace:
@@ -66,13 +67,15 @@ def test_all_data_sets_stand_with_the_papers_facts_and_unknown_as_unknown(tmp_pa
 def test_every_source_has_its_address_bytes_checksum_and_terms(laptop):
     table = {(row["data set"], row["source"]): row for row in rows(sources_html(laptop))}
     assert len(table) == sum(len(d.sources) for d in laptop.manifest.values())
-    row = table[DATASET, "scplantdb"]
+    row = table[DATASET, "scPlantDB"]
     assert row["address"] == "biobigdata.nju.edu.cn/scplantdb/datasets/ERP132245.h5ad.gz"
-    assert row["bytes"] == "25,925,673" and "sha256" not in row, "one sentence of the page, not a column of unknowns"
-    assert row["terms"] == "unknown" and table["GSE235495", "geo"]["terms"].startswith("NCBI restricts neither use")
+    assert row["size in bytes"] == "25,925,673"
+    assert CHECKSUM not in row, "one sentence of the page, not a column of unknowns"
+    assert row["terms of use"] == "unknown"
+    assert table["GSE235495", "GEO"]["terms of use"].startswith("NCBI restricts neither use")
     remember(laptop.data_dir, "ERP132245.h5ad.gz", {"bytes": 25_925_673, "sha256": "ab" * 32})
-    row = {(r["data set"], r["source"]): r for r in rows(sources_html(laptop))}[DATASET, "scplantdb"]
-    assert row["sha256"] == "abababababab… recorded on the first fetch"
+    row = {(r["data set"], r["source"]): r for r in rows(sources_html(laptop))}[DATASET, "scPlantDB"]
+    assert row[CHECKSUM] == "abababababab… recorded on the first fetch"
 
 
 def test_the_state_of_a_simulated_build(tmp_path):
@@ -98,13 +101,21 @@ def test_the_state_of_a_build_that_reads_files(laptop):
     assert build_state(laptop, dataset).endswith("not the file recorded")
 
 
+def test_sources_and_formats_stand_in_words(laptop):
+    found = rows(sources_html(laptop))
+    places = {"scPlantDB", "GEO", "Single Cell Portal", "authors' release", "own folder"}
+    assert {row["source"] for row in found} == places
+    assert not {"rds", "raw_tar", "manual", "auto"} & {row["format"] for row in found}
+
+
 def test_designs_say_what_each_protocol_would_do(tmp_path):
     table = {row["data set"]: row for row in rows(designs_html(workspace("demo", tmp_path)))}
     assert table[DATASET]["random"] == "with care: 2 libraries: a random split measures the library"
     assert table["GSE273033"]["replicate"] == "yes: 2 replicates, held out in turn"
     three = {row["data set"]: row for row in rows(designs_html(workspace("real_root", tmp_path)))}
-    assert list(three) == ["SRP169576, s_phase", "SRP169576, root_caps", "SRP169576, hair"]
-    assert three["SRP169576, hair"]["random"].startswith("yes")
+    pairs = [name.removeprefix("SRP169576, ") for name in three]
+    assert pairs == ["S phase against G1/G0 phase", "Lateral root cap against Columella root cap", HAIR]
+    assert three[f"SRP169576, {HAIR}"]["random"].startswith("yes")
 
 
 def test_words_of_a_manifest_are_escaped_and_tables_scroll_in_boxes(tmp_path):

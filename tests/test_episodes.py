@@ -179,7 +179,9 @@ def test_every_question_of_the_quiz_has_three_choices_and_one_explained_answer()
     right = []
     for number, question in enumerate(questions, start=1):
         assert question.startswith(f"{number}. ")
-        assert re.findall(r"^- ([A-Z])\.", question, re.MULTILINE) == ["A", "B", "C"]
+        choices = question.split("```")[0]
+        assert re.findall(r"^\*\*([A-Z])\.\*\* \S", choices, re.MULTILINE) == ["A", "B", "C"]
+        assert "\n- " not in choices, "a bullet before a letter counts twice"
         answer = question.split("```{dropdown} Answer\n")[1]
         letter = re.match(r"\*\*([ABC])\.\*\*\n", answer)[1]
         others = set("ABC") - {letter}

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 
-from scarafm_utils.hover import pattern
+from scarafm_utils import names
+from scarafm_utils.hover import COMMON, pattern
+from scarafm_utils.measures import METRICS
+from scarafm_utils.tasks import PROTOCOLS
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 GLOSSARY = """Glossary
 ========
@@ -60,3 +66,18 @@ def test_the_first_use_of_a_word_shows_its_definition_and_leads_to_it(tmp_path):
 def test_words_are_found_whole_in_singular_and_plural():
     found = re.compile(pattern(["AUROC", "encoder"])).findall
     assert found("auroc-like, AUROCs, (Encoder), decoder, encoder2") == ["AUROC", "Encoder"]
+    assert re.findall(pattern(["MASK", "mask rate"]), "masks, a Mask rate, MASK") == ["Mask rate", "MASK"]
+
+
+def test_the_glossary_has_every_name_that_a_reader_meets_in_a_table():
+    text = (PROJECT / "book" / "glossary.md").read_text(encoding="utf-8")
+    entries = text.split("```{glossary}\n")[1].removesuffix("\n```\n").split("\n\n")
+    terms = [line for entry in entries for line in entry.splitlines() if not line.startswith("  ")]
+    assert len(terms) == len(set(terms)) and all("\n  " in entry for entry in entries)
+    assert [e.lower() for e in entries] == sorted((e.lower() for e in entries), key=lambda e: e.splitlines()[0])
+    shown = {*terms, *re.findall(r"`([\w:]+)`", text)}
+    named = {*names.REPRESENTATIONS, *names.PLAIN, *names.HEADS, *names.ENCODERS}
+    assert named - set(terms) == set(), "a name of its own asks for an entry of its own"
+    assert {*PROTOCOLS, *METRICS} - shown == set()
+    assert {"MASK", "PCA", "UMAP", "scPlantDB", "held-out replicate", "n_train", "downstream"} <= set(terms)
+    assert set(COMMON) <= set(terms), "words that are linked by hand only have a definition to be linked to"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ from scarafm_utils.statements import STATEMENTS
 from scarafm_utils.workspace import Workspace, open_workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
+CITATION = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
 MAP = (PROJECT / "book" / "paper_map.md").read_text(encoding="utf-8")
 
 
@@ -27,9 +29,11 @@ def opened(name, folder):
     return Workspace(found.profile, found.manifest, folder)
 
 
-def test_the_first_page_quotes_every_claim(tmp_path):
-    text = site_pages.front_text(opened("demo", tmp_path))
-    assert all(f"“{s.quote}” ({s.section.removesuffix(' tissue')})" in text for s in STATEMENTS.values())
+def test_the_first_page_quotes_a_sentence_for_every_claim_and_none_twice():
+    text = site_pages.quotes_text()
+    quoted = re.findall(r"^- “([A-Z].*(?:\.| …))” \((.+)\)$", text, re.MULTILINE)
+    assert set(quoted) == {(s.sentence, s.section) for s in STATEMENTS.values()}
+    assert len(quoted) == text.count("\n- ") == len(set(quoted))
 
 
 def test_the_first_page_of_a_simulated_build_states_no_finding(tmp_path):
@@ -37,7 +41,7 @@ def test_the_first_page_of_a_simulated_build_states_no_finding(tmp_path):
     workspace.tables_dir.mkdir(parents=True)
     (workspace.tables_dir / "results.csv").write_text("auroc\n0.987\n")
     page = (PROJECT / "book" / "index.md").read_text(encoding="utf-8")
-    own = re.sub(r"“[^”]*” \([^)]*\)", "", site_pages.front_text(workspace) + page)
+    own = re.sub(r"“[^”]*” \([^)]*\)", "", site_pages.quotes_text() + site_pages.front_text(workspace) + page)
     assert "**This build states no finding.**" in own
     assert not re.findall(r"\d\.\d\d|\d ?%|\d[\d.]* points|AUROC (?:of|is)", own)
 
@@ -63,7 +67,10 @@ def test_numbers_kept_from_real_cells_come_with_origin_date_and_command():
     assert all(facts[key] in text for key in ("dataset", "date", "command")) and "not by this build" in text
     rows = table[(table["panel"] == "shift") & (table["label"] == "hair") & (table["variant"] == "as it stands")]
     held_out = rows.loc[rows["protocol"] == "replicate", "auroc"]
-    assert f"| hair | {rows.loc[rows['protocol'] == 'random', 'auroc'].item():.3f} | {held_out.min():.3f} |" in text
+    assert "cell types or states of the cell cycle, not stress" in text and f"`{facts['command']}`" in text
+    assert "| S phase against G1/G0 phase |" in text, "in the words of the data, not of the code"
+    random = rows.loc[rows["protocol"] == "random", "auroc"].item()
+    assert f"| Root hair against Non-hair | {random:.3f} | {held_out.min():.3f} |" in text
 
 
 def test_the_status_page_lists_every_run_in_its_state(tmp_path):
@@ -86,12 +93,22 @@ def test_the_status_page_lists_every_run_in_its_state(tmp_path):
     assert sum("| not run |" in row for row in rows) == len(runs) - 2
 
 
-def test_bibtex_names_the_paper_and_this_book():
-    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
-    text = site_pages.bibtex(citation)
-    assert text.count("@article{") == 1 and text.count("@software{") == 1
-    assert "Fernández Burda, Manuel and Bonazzola, Rodrigo and" in text and citation["version"] in text
+def test_bibtex_names_the_paper_with_its_workshop_and_this_book():
+    text = site_pages.bibtex(CITATION)
+    paper, book = text.split("\n\n")
+    assert paper.startswith("@inproceedings{") and book.startswith("@software{")
+    for field in ("author", "title", "booktitle", "year", "url"):
+        assert f"  {field} = {{" in paper, "an entry of this type asks for it, or a reader does"
+    assert "Fernández Burda, Manuel and Bonazzola, Rodrigo and" in paper
+    assert f"version = {{{CITATION['version']}}}" in book and "year = {2026}" in book
     assert text.count("{") == text.count("}")
+
+
+def test_package_citation_and_changelog_name_one_version_and_one_date():
+    released = re.search(r"^## \[([\d.]+)\] - ([\d-]+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    package = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert released.groups() == (package["version"], str(CITATION["date-released"]))
+    assert CITATION["version"] == package["version"]
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+\.\w+)`", MAP)) - {"data_manifest.yaml"}))
@@ -125,7 +142,7 @@ def test_the_paper_map_has_every_figure_table_section_and_claim():
     assert "{include} executed/pages/claims.md" in MAP
     rows = site_pages.claims_text().split("* - ")[2:]
     for says, row in zip(STATEMENTS.values(), rows, strict=True):
-        assert f'"{says.quote}"' in row and says.estimand in row and row.count("\n  - ") == 3
+        assert f"“{says.sentence}”" in row and says.estimand in row and row.count("\n  - ") == 3
         assert getattr(claims, says.name).__module__ == "scarafm_utils.claims" and f"`claims.{says.name}`" in row
     assert json.loads((PROJECT / "book" / "real_numbers.json").read_text())["dataset"] in MAP
 
@@ -137,5 +154,21 @@ def test_a_claim_of_the_paper_map_leads_to_its_section_where_there_is_one():
         label = site_pages.claim_label(says.name)
         section = chapter.partition(f"\n({label})=\n## ")[2].partition("\n## ")[0]
         assert f'found["{says.name}"]' in section, "the label stands above the section that draws the claim"
-        assert f'{{ref}}`"{says.quote}" <{label}>`' in text
+        assert f"{{ref}}`“{says.sentence}” <{label}>`" in text
     assert "{ref}" not in site_pages.claims_text(), "a build without that chapter has nothing to lead to"
+
+
+def test_every_reference_has_a_doi_or_where_none_exists_an_address():
+    entries = (PROJECT / "book" / "references.bib").read_text(encoding="utf-8").split("\n@")[1:]
+    assert len(entries) > 10
+    without = [e.split("{")[1].split(",")[0] for e in entries if not re.search(r"^  doi = \{10\.\d{4,}/\S+\}", e, re.M)]
+    assert without == ["pedregosa2011scikit"] and "  url = {https://" in next(e for e in entries if without[0] in e)
+
+
+def test_what_a_class_needs_is_said_once_and_as_its_check_asks():
+    setup = (PROJECT / "book" / "workshop" / "setup.md").read_text(encoding="utf-8")
+    check = (PROJECT / "workshop" / "0_check.md").read_text(encoding="utf-8")
+    assert re.search(r"(\d+) GB of free memory", setup)[1] == re.search(r"examine\(.*memory=(\d+)\)", check)[1]
+    others = [p for p in (PROJECT / "book").glob("**/*.md") if p.name != "setup.md" and "executed" not in p.parts]
+    rows = [line for p in others for line in p.read_text(encoding="utf-8").splitlines() if "`workshop` |" in line]
+    assert len(rows) == 1 and "GB" not in rows[0]
