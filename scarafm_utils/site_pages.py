@@ -15,7 +15,7 @@ from .provenance import run_lines
 from .real_numbers import DATASET, PROFILE, origin, read_real_numbers
 from .run_facts import failure_path
 from .runs import read_run
-from .statements import STATEMENTS
+from .statements import STATEMENTS, Statement
 from .tidy import caption_notice, escape_markup, run_sizes, run_title
 from .workspace import PROJECT, Workspace, open_workspace
 
@@ -29,8 +29,7 @@ _QUOTES = """:::{{card}} What the paper claims
 
 {claims}
 
-These are the paper's words and findings, with their section; “…” marks where a sentence is cut short.
-{{doc}}`Each claim is tested <executed/claims/index>`.
+These are the paper's words, with their section; “…” marks a cut. {{doc}}`Each is tested <executed/claims/index>`.
 :::
 """
 
@@ -48,8 +47,7 @@ It shows how the analysis works: counts become tokens, an encoder learns to gues
 classifiers are tested by the three {{term}}`protocols <protocol>`.
 What lowers a score is known here, and {{doc}}`one page <executed/compendium/index>` switches on one cause
 at a time.
-What the paper's data say, only real cells can show; {{ref}}`some numbers <sec-real-numbers>` from real
-cells stand below."""
+What the paper's data say, only real cells can show: {{ref}}`some numbers <sec-real-numbers>` stand below."""
 
 _REAL = """Profile `{profile}`, **real cells** of {datasets} (source `{source}`). {label}
 Mean AUROC over representations, heads and tasks, from scores and from hard labels:
@@ -89,8 +87,13 @@ def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
 
 def quotes_text() -> str:
     """The card of the paper's claims: whole sentences or their beginnings, with the section of each."""
-    claims = "\n".join(dict.fromkeys(f"- “{s.sentence}” ({s.section})" for s in STATEMENTS.values()))
+    claims = "\n".join(dict.fromkeys(f"- “{s.sentence}” ({_number(s)})" for s in STATEMENTS.values()))
     return _QUOTES.format(claims=claims)
+
+
+def _number(says: Statement) -> str:
+    """The section of a statement, by its number where it has one."""
+    return says.section.split()[0]
 
 
 def front_text(workspace: Workspace) -> str:

@@ -137,8 +137,9 @@ STATEMENTS = {
         Statement(
             name="learned_exceed_raw_at_full_size",
             quote="exceed raw baselines",
-            sentence="At full training scale, scAraFM-derived features (PCA_1, ENS with an MLP head) exceed "
-            "raw baselines; gains are incremental rather than transformative, but most consistent under distribution shift.",
+            sentence="At full training scale, scAraFM-derived features (PCA_1, ENS with an MLP head) exceed raw "
+            "baselines; gains are incremental rather than transformative, but most consistent under "
+            "distribution shift.",
             section="3.1 Leaf tissue",
             estimand="mean of PCA_1 and ENS minus raw, points of AUROC; head MLP, cross tasks, all "
             "training cells",

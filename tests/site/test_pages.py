@@ -103,6 +103,16 @@ def test_links_have_one_colour_in_tables_and_in_prose(page, html):
     assert inside.evaluate(colour) == outside.evaluate(colour)
 
 
+def test_the_first_page_says_everything_on_one_screen(browser, html):
+    """Question, what the build shows, where to go and the paper's claims, at the size of a small desktop."""
+    page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    page.goto((html / "book" / "index.html").as_uri())
+    settle(page)
+    boxes = [card.bounding_box() for card in page.locator(".front-card").all()]
+    assert len(boxes) == 3 and max(box["y"] + box["height"] for box in boxes) <= 900
+    page.context.close()
+
+
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_the_cheat_sheet_of_the_workshop_is_printed_on_one_page(page, html, paper):
     page.goto((html / "book" / "workshop" / "cheat_sheet.html").as_uri())
