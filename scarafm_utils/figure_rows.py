@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .figure_style import COLOURS, HEAD_COLUMNS, PROTOCOLS
+from .words import label_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ class TaskLabel:
         """Data set, or source and target on two lines; the label too where it is not stress."""
         datasets = self.task.split(":")[1:]
         name = "\n\N{RIGHTWARDS ARROW} ".join(datasets) or self.task
-        return name if self.label in ("stress", "") else f"{name}\n{self.label.replace('_', ' ')}"
+        return name if self.label in ("stress", "") else f"{name}\n{label_words(self.label)}"
 
 
 def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):

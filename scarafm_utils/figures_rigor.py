@@ -20,6 +20,7 @@ from .figure_style import (
     spread,
     styled,
 )
+from .words import label_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def threshold_figure(drops: pd.DataFrame, *, note: str = "", simulated: bool = F
         for (label, unit), y in places.items():
             if not unit and i == 0:
                 words = {"ha": "right", "va": "center", "fontweight": "bold", "gid": "group"}
-                ax.text(-0.02, y, label.replace("_", " "), transform=ax.get_yaxis_transform(), **words)
+                ax.text(-0.02, y, label_words(label), transform=ax.get_yaxis_transform(), **words)
     legend_row(figure, [_handle(*style) for style in DROPS.values()])
     return mark_real(mark_simulated(figure, simulated), note)
 
@@ -222,7 +223,7 @@ def reliability_figure(curves: pd.DataFrame, *, note: str = "", simulated: bool 
                 ax.plot(mine["stated"], mine["observed"], gid=f"curve|{protocol}|{panel}", **style)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", aspect="equal")
         ax.set_ylabel("share of positive cells" if i == 0 else "")
-        ax.set_title(str(panel).replace("_", " "), loc="left")
+        ax.set_title(label_words(str(panel)), loc="left")
     words = {"random": "random", "replicate": "held out", "cross": "another study"}
     shown = [p for p in PROTOCOL_COLOURS if p in set(curves["protocol"])]
     legend_row(figure, [_handle(words[p], PROTOCOL_COLOURS[p], PROTOCOL_MARKERS[p]) for p in shown])

@@ -42,7 +42,7 @@ _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[\d :]*")
 #: latter may break after these characters.
 _PROSE, _LONG = 60, 20
 _CODE_WORD = re.compile(rf'<span class="pre">((?:[^<&]|&[^;]+;){{{_LONG + 1},}})</span>')
-_BREAKS = re.compile(r"(?<=[\w)])([._/,=(:]+)(?=\w)")
+_BREAKS = re.compile(r"(?<=[\w)])([._/,=(:]+)(?=\w{3})")
 #: Boxes in which the theme lets a table slide, of prose and of a notebook's output.
 _BOX = re.compile(
     r'<div class="(pst-scrollable-table-container|output text_html)">'

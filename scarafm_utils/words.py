@@ -98,6 +98,15 @@ def shown_cell(column: object, value: object) -> object:
     return CELLS.get(str(column), {}).get(value, value) if isinstance(value, str) else value
 
 
+def label_words(label: str) -> str:
+    """What a page calls a label of the manifest.
+
+    >>> label_words("s_phase"), label_words("root_hair")
+    ('S phase', 'root hair')
+    """
+    return CELLS["label"].get(label, label.replace("_", " "))
+
+
 def number_text(value: float, digits: int, *, sign: bool = False) -> str:
     """A number with fixed decimals and a true minus; nothing is less than zero that rounds to it.
 
