@@ -20,6 +20,7 @@ _FIXES = [
     (r'(?:role="list" )?class="citation-list"', 'class="citation-list"', "a list whose children are no list items"),
     (r"Exercise \((\d+): ([^<]*)\)(?=<)", r"Exercise \1: \2", "an exercise's number and title in brackets"),
     (r"Exercise \(Spare: ([^<]*)\)(?=<)", r"Spare exercise: \1", "the same, of an exercise without number"),
+    (r"(Solution to)(<a[^>]*>) ", r"\1 \2", "an underlined space before the exercise's name"),
     (r'<section id="(?:exercise|solution)-content">', "<section>", "one name for the content of every exercise"),
     (
         r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe\.js[^>]*></script>'
