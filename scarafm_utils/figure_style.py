@@ -1,15 +1,16 @@
-"""What all figures share: colours, names, the page's measures, the mark of simulated cells.
+"""What all figures share: colours, the page's measures, the mark of simulated cells.
 
 Colours are those of the released plotting code (Okabe-Ito); hatches and markers are added so that a
-figure also reads in grey.  Representations have the names of the tables and of the paper's text.
-Nothing here imports pyplot, so no figure stays open and no global setting changes: the style is
-applied while a figure is made and while it is drawn.
+figure also reads in grey.  Representations are called as in files, tables and prose, where that code
+writes RAW and PCA (1D).  Nothing here imports pyplot, so no figure stays open and no global setting
+changes: the style is applied while a figure is made and while it is drawn.
 """
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ COLOURS = {
 HATCHES = dict(zip(COLOURS, ["", "////", "++++", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
 MARKERS = dict(zip(COLOURS, ["o", "s", "D", "v", "^", "P", "X", "*"], strict=True))
 
-#: Heads that take any representation; the CNN is drawn at the end of the last one.
+#: Heads that take any representation; the CNN stands by itself after the last one.
 HEAD_COLUMNS = ("LR", "XGB", "MLP")
 PROTOCOLS = {"random": "Random split", "replicate": "Replicate split", "cross": "Cross-experiment split"}
 PROTOCOL_COLOURS = {"random": "#3A9BD9", "replicate": "#B38B00", "cross": "#882255"}
@@ -70,10 +71,12 @@ class PageFigure(Figure):
 
     `data` is the table behind it and `made_by` the function that drew it; both, and the figure as SVG,
     go into a notebook's output under `FIGURE_TYPE`, from which the site makes the files to download.
+    `remark` is what the caption has to say of this drawing only: a mark or a result that others have not.
     """
 
     data = None
     made_by = ""
+    remark = ""
 
     def __init__(self, width: float = PAGE_WIDTH, height: float = 3.0, **settings):
         with matplotlib.rc_context(STYLE):
@@ -106,7 +109,8 @@ class PageFigure(Figure):
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         svg = figure_bytes(self, "svg").decode()
-        return {FIGURE_TYPE: {"function": self.made_by, "svg": svg, "csv": table_text(self.data)}}
+        found = {"function": self.made_by, "svg": svg, "csv": table_text(self.data), "remark": self.remark}
+        return {FIGURE_TYPE: found}
 
 
 def table_text(table) -> str:
@@ -180,6 +184,30 @@ def chance_and_ceiling(ax, *, vertical: bool = False) -> None:
     line = ax.axvline if vertical else ax.axhline
     line(0.5, color=GREY, linewidth=0.9, linestyle=(0, (5, 3)), zorder=0.9, gid="chance")
     line(1.0, color="black", linewidth=0.9, linestyle=":", zorder=0.9, gid="ceiling")
+
+
+def below_chance(values: Iterable[float], what: str = "results") -> str:
+    """A sentence for a caption that shows AUROC below 0.5; empty where none is.
+
+    >>> below_chance([0.4, 0.8, float("nan")]).partition(":")[0]
+    '1 of 2 results lies below 0.5, the score of a coin'
+    """
+    known = [value for value in values if value == value]
+    n = sum(value < 0.5 for value in known)
+    if not n:
+        return ""
+    return (
+        f"{n} of {len(known)} {what} {'lies' if n == 1 else 'lie'} below 0.5, the score of a coin: there the classes "
+        "are ranked the wrong way round, by chance on few test cells, or because what was learnt in training "
+        "points the other way in the test cells."
+    )
+
+
+def readable_ticks(ax) -> None:
+    """At least four ticks along a horizontal axis of values, however short the axis is."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10], min_n_ticks=4))
 
 
 def spread(n: int, width: float) -> list[float]:

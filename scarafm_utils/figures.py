@@ -25,6 +25,7 @@ from .figure_style import (
     PROTOCOL_MARKERS,
     PROTOCOLS,
     PageFigure,
+    below_chance,
     chance_and_ceiling,
     figure_bytes,
     legend_row,
@@ -124,7 +125,7 @@ def _gradient_handles() -> list:
 def protocol_gradient(
     results: pd.DataFrame, *, dataset: str, n_train: str | int | None = None, simulated: bool = False
 ) -> PageFigure:
-    """One data set through the three protocols: methods that conserve gene identity against summaries.
+    """One data set through the three protocols: methods that keep gene identity against pooled ones.
 
     The further panel of the released code for Figure 2 (it follows GSE273033): ENS, PCA and CNN against
     WM and CLS, as paired violins with a dashed trend through the means.  A violin describes heads and
@@ -143,6 +144,7 @@ def protocol_gradient(
         rows = rows[rows["n_train"] == fullest_size(rows, n_train)]
     figure = PageFigure(PAGE_WIDTH, 3.9)
     figure.data = shown_columns(rows[rows["representation"].isin([*CONSERVING, *POOLED])])
+    figure.remark = below_chance(figure.data["auroc"])
     ax = figure.panel(0.65, 0.75, PAGE_WIDTH - 0.8, 2.55)
     for family in FAMILIES:
         _draw_family(ax, rows, family)
@@ -179,7 +181,7 @@ def metric_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFigu
     if rows.empty:
         raise InputError("metric_figure: no row has both auroc and auroc_hard. Run some tasks first.")
     figure = PageFigure(5.6, 5.9)
-    figure.data = shown_columns(rows)
+    figure.data, figure.remark = shown_columns(rows), below_chance(rows["auroc"])
     ax = figure.panel(0.75, 0.8, 4.5, 4.5)
     low = min(0.45, float(rows[["auroc", "auroc_hard"]].min().min()) - 0.03)
     ax.plot([low, 1.02], [low, 1.02], color="black", linewidth=0.9, linestyle=":", gid="identity")

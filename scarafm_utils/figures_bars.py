@@ -14,6 +14,7 @@ from .figure_style import (
     PAGE_WIDTH,
     PROTOCOLS,
     PageFigure,
+    below_chance,
     chance_and_ceiling,
     empty_figure,
     legend_row,
@@ -24,7 +25,7 @@ from .figure_style import (
 if TYPE_CHECKING:
     import pandas as pd
 
-TASK_WIDTH = 26.5
+TASK_WIDTH = 28.5
 
 
 def _na_mark(ax, x: float, key: str, *, size: float = 6.0) -> None:
@@ -65,11 +66,11 @@ def _bracket(ax, left: float, right: float, text: str, *, inch: float) -> None:
 
 
 def _label_task(ax, task: TaskLabel, start: float, *, inch: float) -> None:
-    for h, head in enumerate(HEAD_COLUMNS):
-        right = 23.5 if head == HEAD_COLUMNS[-1] else 8 * h + 6.5
-        _bracket(ax, start + 8 * h - 0.5, start + right, head, inch=inch)
+    for head in (*HEAD_COLUMNS, "CNN"):
+        places = [offset for (name, _), offset in SLOTS.items() if name == head]
+        _bracket(ax, start + min(places) - 0.5, start + max(places) + 0.5, head, inch=inch)
     where = {"ha": "center", "va": "top", "transform": ax.get_xaxis_transform()}
-    ax.text(start + 11.5, -0.29 * inch, task.title, fontsize=8.5, fontweight="bold", gid="task", **where)
+    ax.text(start + 12.5, -0.29 * inch, task.title, fontsize=8.5, fontweight="bold", gid="task", **where)
 
 
 def _draw_panel(ax, rows: pd.DataFrame, protocol: str, tasks: list[TaskLabel], *, height: float) -> None:
@@ -132,6 +133,7 @@ def bars_figure(
             left += width + 0.6
     legend_row(figure, _legend_handles())
     note_size(figure, rows["n_train"].iloc[0])
+    figure.remark = below_chance(rows["auroc"])
     return mark_simulated(figure, simulated)
 
 
@@ -158,7 +160,7 @@ def leaf_figure(
     """Figure 2: stress classification in leaf data sets, one panel per protocol.
 
     Data sets stand in the order of their mean AUROC, bars are grouped by head over a bracket, within a
-    head one bar per representation, the CNN at the end of the MLP.  Whiskers are `auroc_low` and
+    head one bar per representation, the CNN, which is its own head, last.  Whiskers are `auroc_low` and
     `auroc_high`; dashed = chance, dotted = 1.  The paper gives no order within a panel in words.
 
     Parameters

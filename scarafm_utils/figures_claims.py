@@ -15,6 +15,7 @@ from .figure_style import (
     PROTOCOL_MARKERS,
     PROTOCOLS,
     PageFigure,
+    below_chance,
     empty_figure,
     legend_row,
     mark_simulated,
@@ -57,8 +58,13 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
     for y, dataset in enumerate(datasets):
         _draw_units(ax, [unit for unit in claim.units if unit.dataset == dataset], y)
     ax.plot([claim.estimate], [len(datasets)], marker="D", color="black", markersize=6, gid="estimate")
-    ax.set_yticks(range(len(datasets) + 1), [*datasets, "mean of data sets"])
+    names = [*datasets, "mean of data sets"]
+    if says.scale == "correlation":  # each line is what remains without one data set
+        names = [*(f"without {name}" for name in datasets), "mean"]
+    ax.set_yticks(range(len(datasets) + 1), names)
     ax.set(ylim=(len(datasets) + 0.6, -0.6), xlabel=says.scale)
+    if says.scale == "AUROC":
+        figure.remark = below_chance((unit.value for unit in claim.units), "units")
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
     legend_row(figure, _claim_handles(claim))
     return mark_simulated(figure, simulated)

@@ -34,13 +34,15 @@ def _violins(ax, groups: dict[str, pd.Series], colours: list[str]) -> None:
 
 
 def _log_ticks(ax, values: pd.Series) -> None:
-    """Powers of ten (and threes where there are few) on an axis that holds log10 values."""
+    """Powers of ten, with threes and more between where there are few, on an axis that holds log10 values."""
     import numpy as np
 
     low, high = float(values.min()), float(values.max())
-    ticks = [f * 10.0**p for p in range(int(np.floor(low)), int(np.ceil(high)) + 1) for f in (1, 3)]
-    ticks = [t for t in ticks if low - 0.05 <= np.log10(t) <= high + 0.05]
-    ticks = [t for t in ticks if len(ticks) <= 6 or f"{t:g}".startswith("1")]
+    powers = [10.0**p for p in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), range(1, 10)):
+        ticks = [f * p for p in powers for f in factors if low - 0.05 <= np.log10(f * p) <= high + 0.05]
+        if len(ticks) >= 3:
+            break
     ax.set_xticks([np.log10(t) for t in ticks], [f"{t:,.0f}" for t in ticks])
 
 

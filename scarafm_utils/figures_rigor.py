@@ -13,10 +13,12 @@ from .figure_style import (
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
     PageFigure,
+    below_chance,
     chance_and_ceiling,
     empty_figure,
     legend_row,
     mark_simulated,
+    readable_ticks,
     spread,
     styled,
 )
@@ -155,6 +157,7 @@ def planted_figure(ladder: pd.DataFrame, *, note: str = "", simulated: bool = Fa
     ax.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
     ax.set(xlabel="planted log fold change (natural logarithm); 0 = nothing planted", ylabel="AUROC")
     ax.set_ylim(top=1.03)
+    figure.remark = below_chance(rows["auroc"], "fits")
     legend_row(figure, [_handle(t, PROTOCOL_COLOURS[p], PROTOCOL_MARKERS[p]) for t, p in SPLITS.values()])
     return mark_real(mark_simulated(figure, simulated), note)
 
@@ -190,6 +193,8 @@ def leakage_figure(table: pd.DataFrame, *, note: str = "", simulated: bool = Fal
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
+    readable_ticks(ax)
+    figure.remark = below_chance(table["auroc"])
     handles = [_handle("one library against another (bar: median)", GREY, "o")]
     handles += [_handle("the label itself", GREY, "D", False)] if itself.any() else []
     legend_row(figure, handles)

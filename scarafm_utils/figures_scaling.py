@@ -13,6 +13,7 @@ from .figure_style import (
     PAGE_WIDTH,
     PROTOCOLS,
     PageFigure,
+    below_chance,
     chance_and_ceiling,
     empty_figure,
     legend_row,
@@ -102,6 +103,17 @@ def _dress(ax, sizes: dict[str, float], *, limits, low: float, first: bool, last
     ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)
 
 
+def _further_ticks(sizes: dict[str, float], limit: float) -> dict[str, float]:
+    """Round numbers beyond the largest size, on an axis that 'all' makes longer.
+
+    >>> _further_ticks({"100": 100.0, "200": 200.0}, 1100)
+    {'500': 500.0, '1000': 1000.0}
+    """
+    largest = max(sizes.values(), default=1.0)
+    numbers = [f * 10**p for p in range(7) for f in (1, 2, 5)]
+    return {str(n): float(n) for n in numbers if 1.5 * largest < n < limit}
+
+
 def _side_bracket(figure: PageFigure, top: float, bottom: float, text: str) -> None:
     """A bracket at the left edge of the figure around the rows of one protocol."""
     from matplotlib.lines import Line2D
@@ -132,6 +144,7 @@ def _draw_rows(figure: PageFigure, rows: pd.DataFrame, tasks: dict[str, list[Tas
     width = (PAGE_WIDTH - LEFT - 0.1 - 2 * 0.18) / 3
     low = min(0.45, float(rows[["auroc", "auroc_low"]].min().min()) - 0.02)
     limits = (0.75 * rows["x"].min(), 1.35 * rows["x"].max())
+    ticks = sizes | _further_ticks(sizes, limits[1])
     top, grid = TOP, []
     final = list(tasks.values())[-1][-1]
     for protocol, names in tasks.items():
@@ -141,7 +154,7 @@ def _draw_rows(figure: PageFigure, rows: pd.DataFrame, tasks: dict[str, list[Tas
             for ax, head in zip(axes, HEAD_COLUMNS, strict=True):
                 _draw_cell(ax, rows, task, head, sizes)
                 last = protocol == list(tasks)[-1] and task == final
-                _dress(ax, sizes, limits=limits, low=low, first=ax is axes[0], last=last)
+                _dress(ax, ticks, limits=limits, low=low, first=ax is axes[0], last=last)
             axes[0].set_title(task.title.replace("\n", " "), loc="left", fontsize=8.5, pad=3)
             axes[0].set_ylabel("AUROC")
             grid.append(axes)
@@ -171,7 +184,7 @@ def scaling_figure(results: pd.DataFrame, *, tissue: str, simulated: bool = Fals
         sizes["all"] = 2 * max((float(n) for n in given), default=500.0)
     tasks = ordered_tasks(rows)
     figure = PageFigure(PAGE_WIDTH, _heights(tasks))
-    figure.data = shown_columns(rows)
+    figure.data, figure.remark = shown_columns(rows), below_chance(rows["auroc"])
     grid = _draw_rows(figure, rows, tasks, sizes)
     for ax, head in zip(grid[0], HEAD_COLUMNS, strict=True):
         centre = PAGE_WIDTH * (ax.get_position().x0 + ax.get_position().x1) / 2

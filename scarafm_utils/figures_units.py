@@ -12,10 +12,12 @@ from .figure_style import (
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
     PageFigure,
+    below_chance,
     chance_and_ceiling,
     empty_figure,
     legend_row,
     mark_simulated,
+    readable_ticks,
     spread,
     styled,
 )
@@ -150,6 +152,10 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     ax.set_xlim(right=1.02)
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
     legend_row(figure, _unit_handles(set(rows["kind"])))
+    hollow = "Hollow marks were tested on the same cells after training on equally many."
+    remarks = [hollow if rows["kind"].str.startswith("matched").any() else "", below_chance(rows["auroc"])]
+    figure.remark = " ".join(filter(None, remarks))
+    readable_ticks(ax)
     return mark_simulated(figure, simulated)
 
 
@@ -200,6 +206,9 @@ def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     ax.set(ylim=(len(kinds) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
     legend_row(figure, _null_handles(table))
+    remarks = ["Hollow marks are the condition itself." if true.any() else "", below_chance(table["auroc"])]
+    figure.remark = " ".join(filter(None, remarks))
+    readable_ticks(ax)
     return mark_simulated(figure, simulated)
 
 

@@ -12,6 +12,7 @@ from .figure_style import (
     PROTOCOLS,
     PageFigure,
     chance_and_ceiling,
+    legend_row,
     mark_simulated,
     styled,
 )
@@ -32,14 +33,14 @@ def curve_figure(curve: pd.DataFrame) -> PageFigure:
     curve
         Columns protocol, n_train, auroc.
     """
-    figure = PageFigure(width=6.4, height=3.3)
-    ax = figure.panel(0.7, 0.25, 3.7, 2.4)
+    figure = PageFigure(width=5.4, height=3.5)
+    ax = figure.panel(0.7, 0.5, 4.5, 2.3)
     for protocol, part in curve.groupby("protocol", sort=False):
         style = {"color": PROTOCOL_COLOURS[protocol], "marker": PROTOCOL_MARKERS[protocol]}
         ax.plot(part["n_train"], part["auroc"], label=PROTOCOLS[protocol], **style)
     chance_and_ceiling(ax)
     ax.set(xlabel="training cells", ylabel="AUROC", ylim=(0.4, 1.03), xlim=(0, None))
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    legend_row(figure, ax.get_legend_handles_labels()[0])
     return mark_simulated(figure, True)
 
 

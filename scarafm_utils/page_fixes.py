@@ -51,6 +51,12 @@ _BOX = re.compile(
     re.DOTALL,
 )
 _PICTURE = re.compile(r'<img (alt="[^"]*" src="([^"]*_images/[0-9a-f]{64}\.png)") />')
+#: A drawing of the build in a figure with a caption; the theme has made a link of it.
+_DRAWING = re.compile(
+    r'(?<=id="fig-)([\w-]+">\s*)<a class="[\w -]*image-reference" href="[^"]*">'
+    r'<img (alt="[^"]*" src="([^"]*_images/[^"/]*\.svg)")[^>]*/>\s*</a>'
+)
+_ROW_HEAD = re.compile(r"<th>([^<]*:[^<]*)</th>")
 
 
 def mend_page(text: str) -> str:
@@ -61,7 +67,7 @@ def mend_page(text: str) -> str:
     """
     for pattern, replacement, _ in _FIXES:
         text = re.sub(pattern, replacement, text)
-    text = _TABLE.sub(lambda table: _TWO_HEADS.sub(_one_head, table[0]), text)
+    text = _TABLE.sub(lambda table: _ROW_HEAD.sub(_may_break, _TWO_HEADS.sub(_one_head, table[0])), text)
     text = _CELL.sub(_classed_cell, text)
     text = _CODE_WORD.sub(_breakable_code, text)
     return _slide_boxes(text)
@@ -99,6 +105,11 @@ def _slide_boxes(text: str) -> str:
     return _BOX.sub(region, text)
 
 
+def _may_break(head: re.Match) -> str:
+    """Names of tasks and cells may break after a colon, or a phone shows little else of a table."""
+    return f"<th>{re.sub(':(?=[^ ])', ':<wbr>', head[1])}</th>"
+
+
 def _one_head(heads: re.Match) -> str:
     """Pandas puts names of columns and of the index into rows of their own: one row, where none is above another.
 
@@ -120,16 +131,26 @@ def size_figures(text: str, folder: Path) -> str:
     folder
         Where the page lies; its pictures are found from there.
     """
+    text = _DRAWING.sub(lambda found: found[1] + _sized(found[2], found[3], folder / found[3]), text)
     return _PICTURE.sub(lambda found: _sized(found[1], found[2], folder / found[2]), text)
 
 
 def _sized(attributes: str, address: str, path: Path) -> str:
-    with path.open("rb") as file:
-        pixels = struct.unpack(">II", file.read(24)[16:])  # a PNG's first chunk
-    width, height = (round(n * _PAGE_DPI / DPI) for n in pixels)
+    width, height = (round(inches * _PAGE_DPI) for inches in _inches(path))
     size = f'width="{width}" height="{height}" style="--drawn: {width}px"'
     wide = " wide" if width > _WIDE else ""
     return f'<a class="figure-box{wide}" href="{address}"><img {attributes} {size} /></a>'
+
+
+def _inches(path: Path) -> tuple[float, float]:
+    """Width and height that a picture was drawn for: pixels of a PNG's first chunk, points of an SVG's first tag."""
+    with path.open("rb") as file:
+        start = file.read(2000)
+    if path.suffix == ".svg":
+        points = re.search(rb'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', start)
+        return float(points[1]) / 72, float(points[2]) / 72
+    width, height = struct.unpack(">II", start[16:24])
+    return width / DPI, height / DPI
 
 
 def mend_pages(html: Path) -> None:

@@ -124,10 +124,16 @@ def _figure_cell(
     return nbformat.v4.new_markdown_cell(_FIGURE.format(**shown))
 
 
-def drawing_details(function: str, address: str) -> str:
-    """Details of a drawing that the build makes without a notebook: no cells, no run, SVG and PNG to download."""
-    links = [f'<a href="{address}.{kind.lower()}" download>figure ({kind})</a>' for kind in ("SVG", "PNG")]
-    lines = {"Cells": "none, a drawing", "Drawn by": f"`{function}`, without a notebook"}
+def drawing_details(function: str, paths: list[Path], folder: str) -> str:
+    """Details of a drawing that the build makes without a notebook: no cells, no run, its files to download.
+
+    Parameters
+    ----------
+    paths, folder
+        The files, and where a page finds them.
+    """
+    links = [_link(f"{folder}/{p.name}", p.suffix[1:].upper(), p.name, p.stat().st_size) for p in paths]
+    lines = {"Cells": "none, a drawing", "Drawn by": f"`{function}`, as part of the build: it has no notebook"}
     lines |= run_lines({"code": code_version()})
     return _FIGURE.format(caption="", links=", ".join(links), facts=_listed(lines)) + "\n"
 
@@ -147,7 +153,10 @@ def notebook_address(page: Path) -> str:
 
 
 def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
-    if "real-cells" in cell.metadata.get("tags", []):
+    tags = cell.metadata.get("tags", [])
+    if "drawing" in tags:
+        return "none, a drawing"
+    if "real-cells" in tags:
         return "real cells, from numbers kept in the repository; not computed by this build"
     return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
 

@@ -21,6 +21,7 @@ from .page_fixes import mend_pages
 from .provenance import drawing_details, write_page
 from .run_picker import write_pickers
 from .site_pages import write_pages
+from .tasks import PROTOCOLS
 from .tidy import page_notice
 from .workspace import PROJECT, Workspace
 
@@ -105,15 +106,21 @@ def write_config(workspace: Workspace) -> Path:
 
 
 def write_toc(workspace: Workspace) -> Path:
-    """Copy ``book/_toc.yml`` without the globs that match nothing, which Sphinx warns about."""
+    """Copy ``book/_toc.yml`` with the pages of each glob named one by one, in the order of the paper's protocols."""
     toc = yaml.safe_load((PROJECT / "book" / "_toc.yml").read_text(encoding="utf-8"))
     for part in toc["parts"]:
         for chapter in part["chapters"]:
-            sections = [s for s in chapter.get("sections", []) if any(PROJECT.glob(s["glob"] + ".*"))]
-            chapter.pop("sections", None)
-            if sections:
-                chapter["sections"] = sections
+            pages = [p for s in chapter.pop("sections", []) for p in PROJECT.glob(s["glob"] + ".*")]
+            if pages:
+                names = [p.relative_to(PROJECT).with_suffix("").as_posix() for p in sorted(pages, key=_paper_order)]
+                chapter["sections"] = [{"file": name} for name in names]
     return write_text(EXECUTED / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
+
+
+def _paper_order(page: Path) -> tuple[int, str]:
+    """By protocol as in the paper, then by name; pages of tissues by name."""
+    protocol = page.stem.split("-")[0]
+    return (PROTOCOLS.index(protocol) if protocol in PROTOCOLS else 0), page.stem
 
 
 def write_workshop_files(workspace: Workspace) -> None:
@@ -134,10 +141,11 @@ def write_generated_figures() -> None:
 
     folder = PROJECT / "book" / "_static" / "generated"
     figure = protocol_schematic()
-    for ending in ("svg", "png"):
-        with atomic_path(folder / f"figure1_protocols.{ending}") as temporary:
-            temporary.write_bytes(figure_bytes(figure, ending))
-    text = drawing_details(figure.made_by, "../_static/generated/figure1_protocols")
+    paths = [folder / f"figure1_protocols.{ending}" for ending in ("svg", "png")]
+    for path in paths:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(figure_bytes(figure, path.suffix[1:]))
+    text = drawing_details(figure.made_by, paths, "../_static/generated")
     write_text(EXECUTED / "pages" / "figure1.md", text)
 
 

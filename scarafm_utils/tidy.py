@@ -110,15 +110,26 @@ def _tidy_code(cell: NotebookNode, *, index: bool, notice: str) -> None:
     tags = cell.metadata.get("tags", [])
     if "parameters" in tags:  # the defaults; the values of this run follow in a cell of their own
         cell.metadata["tags"] = [*tags, "hide-input"]
-    if "real-cells" in tags:  # committed numbers from real cells: the caption says so itself
+    if {"real-cells", "drawing"} & set(tags):  # the caption says whose cells they are, or shows none
         notice = ""
     figure = cell.metadata.get("mystnb", {}).get("figure")
-    if figure and index:
-        figure["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()
-    elif figure:
-        cell.metadata["caption"] = f"{figure.get('caption', '').strip()}\n{notice}".strip()
-        del cell.metadata["mystnb"]["figure"]
+    if figure:
+        parts = [figure.get("caption", "").strip(), *_remarks(cell), notice]
+        caption = "\n".join(part for part in parts if part)
+        if index:
+            figure["caption"] = caption
+        else:
+            cell.metadata["caption"] = caption
+            del cell.metadata["mystnb"]["figure"]
     cell.outputs = [_scrub(output) for output in cell.outputs if not _is_noise(output)]
+
+
+def _remarks(cell: NotebookNode) -> list[str]:
+    """What the figures of a cell have to say of this drawing only."""
+    from .figure_style import FIGURE_TYPE
+
+    found = [output.get("data", {}).get(FIGURE_TYPE, {}).get("remark", "") for output in cell.outputs]
+    return [remark for remark in found if remark]
 
 
 def _is_noise(output: NotebookNode) -> bool:

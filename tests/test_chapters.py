@@ -5,7 +5,7 @@ from __future__ import annotations
 import nbformat
 import pytest
 
-from scarafm_utils import chapters, tidy
+from scarafm_utils import chapters, provenance, tidy
 from scarafm_utils.errors import ChapterError, InputError
 from scarafm_utils.workspace import open_workspace
 
@@ -141,6 +141,29 @@ def test_a_figure_of_committed_real_numbers_is_not_called_simulated():
     cell.metadata["mystnb"] = {"figure": {"name": "fig-real", "caption": "Real cells."}}
     tidy._tidy_code(cell, index=True, notice="**Simulated cells, not the paper's.**")
     assert cell.metadata["mystnb"]["figure"]["caption"] == "Real cells."
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_caption_says_what_is_true_of_this_drawing_only(index):
+    from scarafm_utils.figure_style import FIGURE_TYPE
+
+    data = {"image/png": "", FIGURE_TYPE: {"function": "x", "svg": "", "csv": "", "remark": "Hollow marks are new."}}
+    cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": {"figure": {"caption": "What was drawn."}}})
+    cell.outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+    tidy._tidy_code(cell, index=index, notice="Simulated.")
+    caption = cell.metadata["mystnb"]["figure"]["caption"] if index else cell.metadata["caption"]
+    assert caption == "What was drawn.\nHollow marks are new.\nSimulated."
+
+
+def test_a_drawing_without_cells_is_not_called_simulated():
+    for cell in chapters.read_notebook(chapters.get_chapter("pretraining")).cells:
+        if "architecture_figure" in cell.source:
+            tidy._tidy_code(cell, index=True, notice="**Simulated cells, not the paper's.**")
+            assert "Simulated" not in cell.metadata["mystnb"]["figure"]["caption"]
+            assert provenance._cells(cell, {"source": "simulated"}) == "none, a drawing"
+            break
+    else:
+        pytest.fail("the chapter draws no architecture")
 
 
 def test_an_input_error_inside_a_notebook_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):

@@ -17,6 +17,9 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "scarafm_utils"
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.md"))
+EPISODES = sorted((PROJECT / "workshop").glob("*.md"))
+#: Characters of code that a page shows beside both side bars, 765 pixels at 12.8 pixels a letter.
+CODE_WIDTH = 96
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__")
 
 #: A module imports only modules that stand before it.
@@ -91,6 +94,10 @@ def test_light_modules_import_nothing_heavy():
     assert result.stdout.strip() == "[]"
 
 
+def code_cells(path: Path) -> list:
+    return [c for c in jupytext.read(path, fmt="md:myst").cells if c.cell_type == "code"]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks_tell_a_story(path):
     notebook = jupytext.read(path, fmt="md:myst")
@@ -113,6 +120,61 @@ def test_notebooks_hold_no_path_outside_the_parameters_cell(path):
         if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
             strings = [n.value for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Constant)]
             assert not [s for s in strings if isinstance(s, str) and ("/" in s or re.search(r"\.\w{2,7}$", s))]
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EPISODES], ids=lambda p: p.stem)
+def test_lines_of_code_are_shown_whole_on_a_page_of_1400_pixels(path):
+    lines = [line for cell in code_cells(path) for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > CODE_WIDTH]
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EPISODES], ids=lambda p: p.stem)
+def test_every_name_and_every_call_of_a_notebook_exists(path):
+    """What would fail only when a chapter is run: a name never set, a function that is gone, an argument too many."""
+    code = "\n".join(cell.source for cell in code_cells(path))
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "F821", "-"]
+    checked = subprocess.run(command, input=code, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    modules = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "scarafm_utils":
+            modules |= {a.asname or a.name: importlib.import_module(f"scarafm_utils.{a.name}") for a in node.names}
+    assert modules
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), ast.unparse(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).partition(".")[0] in modules:
+            assert fits(getattr(modules[node.func.value.id], node.func.attr), node), ast.unparse(node)
+
+
+def fits(function, call: ast.Call) -> bool:
+    """Whether a function takes the arguments of a call; what is unpacked may be any of them."""
+    unpacked = any(isinstance(a, ast.Starred) for a in call.args) or None in [k.arg for k in call.keywords]
+    signature = inspect.signature(function)
+    bind = signature.bind_partial if unpacked else signature.bind
+    try:
+        bind(*[a for a in call.args if not isinstance(a, ast.Starred)], **{k.arg: k for k in call.keywords if k.arg})
+    except TypeError:
+        return False
+    return True
+
+
+def test_a_call_that_does_not_fit_is_found():
+    def two(one, *, other=0): ...
+
+    calls = {"f(1)": True, "f(1, other=2)": True, "f(1, **more)": True, "f()": False, "f(1, 2)": False, "f(1, x=2)": False}
+    assert {text: fits(two, ast.parse(text).body[0].value) for text in calls} == calls
+
+
+@pytest.mark.parametrize("name", ["07_audit", "08_rigor"])
+def test_counts_in_prose_are_glued(name):
+    cells = jupytext.read(PROJECT / "notebooks" / f"{name}.md", fmt="md:myst").cells
+    prose = " ".join(c.source for c in cells if c.cell_type == "markdown")
+    shown = [c.metadata.get("mystnb", {}) for c in cells]
+    prose += " ".join(s.get("figure", {}).get("caption", "") + s.get("image", {}).get("alt", "") for s in shown)
+    numbers = r"\d[\d.,]*|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|hundred"
+    things = r"librar|label|gene|pair|way|task|data set|stud|neighbour|strongest|marks|cells|points"
+    assert not re.findall(rf"\b(?:{numbers}) (?:\w+ )?(?:{things})\w*", prose)
 
 
 def test_labels_are_unique_across_pages():

@@ -209,6 +209,19 @@ def test_bars_stand_in_the_order_of_the_legend_with_the_cnn_last():
     assert legend == ["raw", "ENS", "WM", "CLS", "PCA_1", "PCA_2", "PCA_3", "CNN"], "the names of files and prose"
 
 
+def test_no_bar_stands_over_the_bracket_of_another_head():
+    ax = figures.task_figure(results(LEAF[:1])).axes[0]
+    bars, brackets = artists(ax, "bar"), with_gid(ax, "bracket")
+    names = [text.get_text() for text in ax.texts if text.get_text() in ("LR", "XGB", "MLP", "CNN")]
+    spans = {name: (min(b.get_xdata()), max(b.get_xdata())) for name, b in zip(names, brackets, strict=True)}
+    assert list(spans) == ["LR", "XGB", "MLP", "CNN"]
+    for key, bar in bars.items():
+        left, right = spans[key.split("|")[2]]
+        assert left <= bar.get_x() and bar.get_x() + bar.get_width() <= right, key
+    ends = sorted(spans.values())
+    assert all(before[1] < after[0] for before, after in zip(ends, ends[1:]))
+
+
 def test_colours_are_those_of_the_paper_and_hatches_tell_them_apart_in_grey():
     from matplotlib.colors import to_hex
 
@@ -388,6 +401,44 @@ def test_nulls_are_all_drawn_and_the_condition_itself_stays_out_of_the_mean():
     assert [m.get_xdata()[0] for m in with_gid(ax, "mean")] == pytest.approx([0.94, 0.825, 0.5])
     with pytest.raises(InputError, match="needs contrast"):
         figures.null_figure(nulls().drop(columns="contrast"))
+
+
+def test_what_only_some_drawings_show_is_explained_there_only():
+    table = held_out_results()
+    assert figures.heldout_figure(table).remark == ""
+    matched = table[table["held_out"] == "R2"].assign(fidelity="matched", auroc=[0.41])
+    said = figures.heldout_figure(pd.concat([table, matched])).remark
+    assert said.startswith("Hollow marks were tested on the same cells") and "1 of 4 results lies below 0.5" in said
+    made_up = nulls()
+    assert "Hollow marks are the condition itself." in figures.null_figure(made_up).remark
+    assert "Hollow" not in figures.null_figure(made_up.assign(is_true=False)).remark
+    assert "1 of 8 results lies below 0.5" in figures.null_figure(made_up).remark
+
+
+@pytest.mark.parametrize("draw", [figures.leaf_figure, figures.task_figure, figures.root_figure])
+def test_results_below_chance_are_counted_and_explained(draw):
+    table = results(LEAF[:1]).assign(tissue="root" if draw is figures.root_figure else "leaf")
+    assert draw(table).remark == ""
+    below = (table["n_train"] == "all") & (table["representation"] == "CLS")
+    table.loc[below, "auroc"] = 0.4
+    assert draw(table).remark.startswith("3 of 22 results lie below 0.5, the score of a coin:")
+
+
+@pytest.mark.parametrize(("low", "high"), [(60, 390), (150, 30_000), (1000, 1_000_000), (900, 1300)])
+def test_an_axis_of_counts_has_at_least_three_ticks(low, high):
+    table = cells().assign(n_genes=np.geomspace(low, high, len(cells())))
+    ax = figures.qc_figure(table).axes[1]
+    assert 3 <= len(ax.get_xticks()) <= 7
+    assert all(np.log10(low) - 0.06 <= x <= np.log10(high) + 0.06 for x in ax.get_xticks())
+
+
+@pytest.mark.parametrize("values", [(0.93, 0.99), (0.4, 0.6), (0.05, 1.0)])
+def test_an_axis_of_scores_has_at_least_four_ticks(values):
+    table = held_out_results().head(2).assign(auroc=values, auroc_low=values, auroc_high=values)
+    figure = figures.heldout_figure(table.assign(held_out=["a", "b"]))
+    ax = figure.axes[0]
+    low, high = ax.get_xlim()
+    assert sum(low <= x <= high for x in ax.get_xticks()) >= 4
 
 
 def test_loss_marks_the_best_epoch_and_accuracy_shows_every_baseline():

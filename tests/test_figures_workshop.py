@@ -7,6 +7,7 @@ import pytest
 
 from scarafm_utils import figures_workshop
 from scarafm_utils.errors import InputError
+from scarafm_utils.page_fixes import _WIDE
 
 ROWS = [(0, 0.9, 0.7, 0.6), (1, 0.95, 0.8, 0.82), (2, 0.9, 0.75, 0.5)]
 TABLE = pd.DataFrame(ROWS, columns=["seed", "random", "replicate", "cross"])
@@ -49,3 +50,5 @@ def test_a_learning_curve_has_a_line_for_each_protocol_and_says_simulated():
     labels = [line.get_label() for line in figure.axes[0].lines]
     assert labels[:2] == ["Random split", "Cross-experiment split"]
     assert any("simulated" in text.get_text() for text in figure.texts)
+    assert figure.get_size_inches()[0] * 96 <= _WIDE, "a phone shows it whole, with its legend"
+    assert len(figure.legends[0].get_texts()) == 2

@@ -104,6 +104,25 @@ def test_figures_of_any_width_have_letters_of_one_size_and_lead_to_themselves(tm
         assert ("wide" in image.parent["class"]) == (inches == PAGE_WIDTH), "a phone scrolls a wide one"
 
 
+def test_a_drawing_with_a_caption_slides_on_a_phone_like_any_figure(tmp_path):
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_images" / "drawing.svg").write_bytes(figure_bytes(PageFigure(PAGE_WIDTH, 3), "svg"))
+    image = '<img alt="Dots." src="_images/drawing.svg" style="width: 100%;" />'
+    link = f'<a class="reference internal image-reference" href="_images/drawing.svg">{image}</a>'
+    page = f'<figure class="align-default" id="fig-drawing">\n{link}\n<figcaption></figcaption></figure>{image}'
+    boxed = BeautifulSoup(size_figures(page, tmp_path), "html.parser")
+    (found,) = boxed.select("figure > a.figure-box.wide > img")
+    assert found["width"] == str(round(96 * PAGE_WIDTH)) and found["alt"] == "Dots."
+    assert len(boxed.select("a a")) == 0 and len(boxed.select("img")) == 2, "the picture without a caption stays"
+
+
+def test_names_of_tasks_and_cells_may_break_after_a_colon():
+    html = pd.DataFrame({"a:b": [1]}, index=["cross:A:B"]).to_html()
+    mended = mend_page(html)
+    assert "<th>cross:<wbr>A:<wbr>B</th>" in mended
+    assert mend_page(mended) == mended
+
+
 def test_a_page_is_mended_once(tmp_path):
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images" / f"{SHA}.png").write_bytes(figure_bytes(PageFigure(5, 2), "png"))

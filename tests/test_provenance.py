@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from scarafm_utils import chapters, claims, figures, provenance
+from scarafm_utils import chapters, claims, episodes, figures, provenance
 from scarafm_utils.figure_style import FIGURE_TYPE, PageFigure, styled
 
 FACTS = {
@@ -103,6 +103,13 @@ def test_a_grid_page_keeps_its_captions_without_a_number(tmp_path):
     assert page.cells[1].source.startswith("**What was drawn.**\n\n<p")
 
 
+def test_a_drawing_without_a_notebook_names_its_files_with_their_sizes(tmp_path):
+    (tmp_path / "one.svg").write_bytes(b"x" * 1500)
+    text = provenance.drawing_details("figures_methods.draw", [tmp_path / "one.svg"], "../files")
+    assert '<a href="../files/one.svg" download="one.svg">figure (SVG, 2 kB)</a>' in text
+    assert "it has no notebook" in text and str(tmp_path) not in text
+
+
 def test_a_parameter_is_shown_as_text(tmp_path):
     page, _ = page_of(tmp_path, metric_cell(), facts=FACTS | {"parameters": {"vote": "<script>{{ 7*7 }}`"}})
     assert "<script>" not in page.cells[1].source and "{{" not in page.cells[1].source
@@ -132,9 +139,14 @@ def test_a_claim_without_results_has_a_table_with_its_columns_only():
     assert csv.splitlines() == ["claim,dataset,unit,value,scale"]
 
 
-@pytest.mark.parametrize("chapter", chapters.CHAPTERS)
-def test_every_figure_of_every_notebook_has_a_caption_and_alternative_text(chapter):
-    for cell in chapters.read_notebook(chapters.get_chapter(chapter)).cells:
+def notebooks():
+    read = {name: chapters.read_notebook(chapter) for name, chapter in chapters.CHAPTERS.items()}
+    return read | {name: episodes.read_episode(name) for name in episodes.EPISODES}
+
+
+@pytest.mark.parametrize("name", [*chapters.CHAPTERS, *episodes.EPISODES])
+def test_every_figure_of_every_notebook_has_a_caption_and_alternative_text(name):
+    for cell in notebooks()[name].cells:
         last = cell.source.strip().splitlines()[-1] if cell.source.strip() else ""
         if cell.cell_type == "code" and re.match(r"figures\w*\.\w+\(", last):
             shown = cell.metadata.get("mystnb", {})

@@ -30,6 +30,19 @@ def add_run(workspace, chapter, name):
     nbformat.write(nbformat.v4.new_notebook(), path)
 
 
+def test_runs_of_a_chapter_stand_in_the_order_of_the_paper(workspace, tmp_path, monkeypatch):
+    runs = tmp_path / "book" / "executed" / "leaf_results" / "runs"
+    runs.mkdir(parents=True)
+    for name in ("cross-A-B", "replicate-A", "random-B", "random-A"):
+        (runs / f"{name}.ipynb").write_text("{}")
+    (tmp_path / "book" / "_toc.yml").write_text((PROJECT / "book" / "_toc.yml").read_text())
+    monkeypatch.setattr(site, "PROJECT", tmp_path)
+    chapters = yaml.safe_load(site.write_toc(workspace).read_text())["parts"][0]["chapters"]
+    pages = {c["file"]: [Path(s["file"]).name for s in c.get("sections", [])] for c in chapters}
+    assert pages["book/executed/leaf_results/index"] == ["random-A", "random-B", "replicate-A", "cross-A-B"]
+    assert pages["book/executed/root_results/index"] == [], "Sphinx warns about what is not there"
+
+
 def test_pages_of_two_profiles_never_mix(workspace, tmp_path):
     old = tmp_path / "executed" / "leaf_results" / "runs" / "random-OLD.ipynb"
     old.parent.mkdir(parents=True)
