@@ -36,6 +36,7 @@ def _violins(ax, groups: dict[str, pd.Series], colours: list[str]) -> None:
 def _log_ticks(ax, values: pd.Series) -> None:
     """Powers of ten, with threes and more between where there are few, on an axis that holds log10 values."""
     import numpy as np
+    from matplotlib.ticker import MaxNLocator
 
     low, high = float(values.min()), float(values.max())
     powers = [10.0**p for p in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
@@ -43,6 +44,8 @@ def _log_ticks(ax, values: pd.Series) -> None:
         ticks = [f * p for p in powers for f in factors if low - 0.05 <= np.log10(f * p) <= high + 0.05]
         if len(ticks) >= 3:
             break
+    else:
+        ticks = [t for t in MaxNLocator(4).tick_values(10**low, 10**high) if 10**low <= t <= 10**high]
     ax.set_xticks([np.log10(t) for t in ticks], [f"{t:,.0f}" for t in ticks])
 
 

@@ -143,8 +143,9 @@ def test_every_name_and_every_call_of_a_notebook_exists(path):
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             assert hasattr(modules[node.value.id], node.attr), ast.unparse(node)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).partition(".")[0] in modules:
-            assert fits(getattr(modules[node.func.value.id], node.func.attr), node), ast.unparse(node)
+        name, _, function = ast.unparse(node.func).partition(".") if isinstance(node, ast.Call) else ("", "", "")
+        if name in modules and "." not in function:
+            assert fits(getattr(modules[name], function), node), ast.unparse(node)
 
 
 def fits(function, call: ast.Call) -> bool:
@@ -162,8 +163,8 @@ def fits(function, call: ast.Call) -> bool:
 def test_a_call_that_does_not_fit_is_found():
     def two(one, *, other=0): ...
 
-    calls = {"f(1)": True, "f(1, other=2)": True, "f(1, **more)": True, "f()": False, "f(1, 2)": False, "f(1, x=2)": False}
-    assert {text: fits(two, ast.parse(text).body[0].value) for text in calls} == calls
+    right, wrong = ["f(1)", "f(1, other=2)", "f(1, **more)"], ["f()", "f(1, 2)", "f(1, x=2)"]
+    assert [text for text in (*right, *wrong) if fits(two, ast.parse(text).body[0].value)] == right
 
 
 @pytest.mark.parametrize("name", ["07_audit", "08_rigor"])
@@ -174,7 +175,7 @@ def test_counts_in_prose_are_glued(name):
     prose += " ".join(s.get("figure", {}).get("caption", "") + s.get("image", {}).get("alt", "") for s in shown)
     numbers = r"\d[\d.,]*|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|hundred"
     things = r"librar|label|gene|pair|way|task|data set|stud|neighbour|strongest|marks|cells|points"
-    assert not re.findall(rf"\b(?:{numbers}) (?:\w+ )?(?:{things})\w*", prose)
+    assert re.findall(rf"\b(?:{numbers}) (?:\w+ )?(?:{things})\w*", prose) == []
 
 
 def test_labels_are_unique_across_pages():
