@@ -158,9 +158,10 @@ def scale_digits(scale: str) -> int:
 
 
 def estimate_text(claim: Claim) -> str:
-    """The estimate with its scale; a dash where it was not measured."""
+    """The estimate with its scale, or after the name of what it is; a dash where it was not measured."""
     scale = STATEMENTS[claim.name].scale
-    return f"{number_text(claim.estimate, scale_digits(scale))} {scale}" if claim.units else "–"
+    words = number_text(claim.estimate, scale_digits(scale)), scale
+    return " ".join(words if scale.startswith("points") else words[::-1]) if claim.units else "–"
 
 
 def random_overestimates(results: pd.DataFrame, *, simulated: bool, **reading: str) -> Claim:
@@ -255,10 +256,9 @@ def harder_root_tasks_gain_more(results: pd.DataFrame, *, simulated: bool, **rea
     rows = rows_of(results, **reading)
     rows = rows[(rows["tissue"] == "root") & of_the_paper(rows)]
     ends = curve_ends(rows)
-    units = leave_one_out(ends)
     said = "; ".join(f"{r.Index}: {r.first:.2f} to {r.last:.2f}" for r in ends.itertuples())
-    chance = order_p(ends)
-    return _conclude(says, units, simulated, f"{said}; by chance p = {chance:.2g}", telling=chance <= MAX_P)
+    p = order_p(ends)
+    return _conclude(says, leave_one_out(ends), simulated, f"{said}; by chance p = {p:.2g}", telling=p <= MAX_P)
 
 
 CLAIMS = (

@@ -208,7 +208,7 @@ def test_a_correlation_needs_more_data_sets_than_agreement_does():
 def test_an_estimate_says_what_it_is_a_number_of():
     results = table(*matched("A", "r1", 0.95, 0.70), row("cross:A:B", 0.6))
     shown = [module.estimate_text(claim) for claim in assess_claims(results, simulated=True)]
-    assert shown[0] == "25.0 points of AUROC" and shown[4] == "0.60 AUROC"
+    assert shown[0] == "25.0 points of AUROC" and shown[4] == "AUROC 0.60"
     assert shown[1] == "–", "missing is shown as missing"
 
 

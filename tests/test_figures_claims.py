@@ -58,6 +58,15 @@ def test_shading_covers_what_the_words_say_as_far_as_the_axis_goes(name):
     assert fits(figure)
 
 
+def test_a_correlation_names_what_was_left_out_and_a_score_below_chance_is_explained():
+    ax = figures.claim_figure(make_claim("harder_root_tasks_gain_more")).axes[0]
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    assert all(name.startswith("without ") for name in names[:-1]) and names[-1] == "mean"
+    units = (Unit("A", "cross:A:B", 0.4), Unit("A", "cross:B:A", 0.6))
+    assert figures.claim_figure(make_claim("cross_plateau", units)).remark.startswith("1 of 2 units lies below 0.5")
+    assert figures.claim_figure(make_claim()).remark == ""
+
+
 def test_a_claim_without_results_says_so():
     figure = figures.claim_figure(make_claim(units=(), verdict="not measured in this profile"))
     assert [t.get_text() for t in figure.axes[0].texts] == ["n/a: not measured in this profile"]
