@@ -63,7 +63,7 @@ The table gives the AUROC of logistic regression on raw values, in a random spli
 held out in turn.
 What is told apart are cell types or states of the cell cycle, not stress, so these numbers test no claim of the
 paper; they show how much libraries of one study differ.
-They are kept in the repository, and no build changes them: {origin}.
+They are kept in the repository: {origin}.
 
 {table}
 
@@ -134,7 +134,7 @@ def kept_text() -> str:
     shift = table[(table["panel"] == "shift") & (table["variant"] == "as it stands")]
     labels = open_workspace(PROFILE).manifest[DATASET].labels
     rows = [_kept_row(labels[name], part) for name, part in shift.groupby("label", sort=False)]
-    head = ["told apart", "random split", "held out: lowest", "held out: median", "held out: highest"]
+    head = ["cells told apart", "random split", "held out: lowest", "held out: median", "held out: highest"]
     n, said = shift["held_out"].nunique(), origin(facts).replace(facts["command"], f"`{facts['command']}`")
     return _KEPT.format(n=n, origin=said, table=_markdown_table(head, rows))
 
@@ -147,20 +147,18 @@ def _kept_row(label: Label, part: pd.DataFrame) -> list[str]:
 
 
 def claims_text(*, linked: bool = False) -> str:
-    """The paper map's rows of claims: words, section, function, and what is measured in their place.
+    """The paper map's rows of claims: the sentence with the claim in bold, where it is tested, and what is measured.
 
-    Where `linked`, the words lead to the section of the claims chapter that is about them.
+    Where `linked`, a row leads to the section of the claims chapter that is about it.
     """
-    head = ["In the paper's words", "Section", "Function", "What is measured here"]
-    rows = [
-        [
-            f"{{ref}}`“{s.sentence}” <{claim_label(s.name)}>`" if linked else f"“{s.sentence}”",
-            s.section, f"`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}",
-        ]
-        for s in STATEMENTS.values()
-    ]  # fmt: skip
+    head = ["In the paper's words (section)", "Here", "What is measured"]
+    rows = []
+    for s in STATEMENTS.values():
+        sentence = s.sentence.replace(s.quote, f"**{s.quote}**")
+        section = f"{{ref}}`{claim_label(s.name)}`, " if linked else ""
+        rows.append([f"“{sentence}” ({_number(s)})", f"{section}`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"])
     lines = ["* - " + "\n  - ".join(row) for row in (head, *rows)]
-    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 28 12 24 36", "", *lines, "```"])
+    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 40 24 36", "", *lines, "```"])
 
 
 def claim_label(name: str) -> str:

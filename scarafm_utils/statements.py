@@ -81,8 +81,8 @@ STATEMENTS = {
             sentence="Across representation strategies, gene-identity-preserving features consistently outperform "
             "pooled summaries, even when the latter are derived from pretrained transformers.",
             section="Abstract",
-            estimand="mean of ENS, PCA_1-3, CNN minus mean of CLS, WM, points of AUROC; same task, "
-            "head and n_train (CNN stands beside MLP, as in the paper's figures)",
+            estimand="mean of ENS, PCA_1 to PCA_3 and CNN minus mean of CLS and WM, points of AUROC; same task, "
+            "head and number of training cells (CNN stands beside MLP, as in the paper's figures)",
             unit="task and held-out replicate",
             agrees=lambda points: points > 0,
             said=(0, inf),
@@ -94,7 +94,7 @@ STATEMENTS = {
             "under single-experiment scenarios …",
             section="Abstract",
             estimand="raw minus the best learned representation (the best on these test cells, so a "
-            f"strict rival), points of AUROC; random and replicate; competitive: above -{COMPETITIVE:g}",
+            f"strict rival), points of AUROC; random and replicate; competitive: above −{COMPETITIVE:g}",
             unit="task and held-out replicate",
             agrees=lambda points: points > -COMPETITIVE,
             said=(-COMPETITIVE, inf),
@@ -117,8 +117,8 @@ STATEMENTS = {
             quote="most robust signal in the low-data region",
             sentence=_FEW_CELLS,
             section="3.1 Leaf tissue",
-            estimand="mean of ENS, PCA_1-3, CNN minus raw, points of AUROC; cross tasks with 1,000 to "
-            "5,000 training cells (without such sizes: the two smallest); same head and n_train",
+            estimand="mean of ENS, PCA_1 to PCA_3 and CNN minus raw, points of AUROC; cross tasks with 1,000 to "
+            "5,000 training cells (without such sizes: the two smallest); same head and number of training cells",
             unit="direction of a pair",
             agrees=lambda points: points > 0,
             said=(0, inf),
@@ -129,7 +129,7 @@ STATEMENTS = {
             sentence=_FEW_CELLS,
             section="3.1 Leaf tissue",
             estimand="CNN minus the best other representation and head, points of AUROC; cross tasks with "
-            f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: above -{TIED:g}",
+            f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: above −{TIED:g}",
             unit="direction of a pair",
             agrees=lambda points: points >= -TIED,
             said=(-TIED, inf),

@@ -142,7 +142,8 @@ def test_the_paper_map_has_every_figure_table_section_and_claim():
     assert "{include} executed/pages/claims.md" in MAP
     rows = site_pages.claims_text().split("* - ")[2:]
     for says, row in zip(STATEMENTS.values(), rows, strict=True):
-        assert f"“{says.sentence}”" in row and says.estimand in row and row.count("\n  - ") == 3
+        assert row.startswith("“") and f"**{says.quote}**" in row and says.estimand in row
+        assert row.replace("**", "").startswith(f"“{says.sentence}” (") and row.count("\n  - ") == 2
         assert getattr(claims, says.name).__module__ == "scarafm_utils.claims" and f"`claims.{says.name}`" in row
     assert json.loads((PROJECT / "book" / "real_numbers.json").read_text())["dataset"] in MAP
 
@@ -154,7 +155,7 @@ def test_a_claim_of_the_paper_map_leads_to_its_section_where_there_is_one():
         label = site_pages.claim_label(says.name)
         section = chapter.partition(f"\n({label})=\n## ")[2].partition("\n## ")[0]
         assert f'found["{says.name}"]' in section, "the label stands above the section that draws the claim"
-        assert f"{{ref}}`“{says.sentence}” <{label}>`" in text
+        assert f"{{ref}}`{label}`, `claims.{says.name}`" in text
     assert "{ref}" not in site_pages.claims_text(), "a build without that chapter has nothing to lead to"
 
 
