@@ -78,7 +78,7 @@ def _differences(row: pd.Series) -> str:
     if pd.isna(row["cells_kept"]):
         return "not read"
     known = {here: (row[paper], row[here]) for paper, here in COMPARED.values() if not pd.isna(row[here])}
-    return ", ".join(word for word, (a, b) in known.items() if pd.isna(a) or a != b) or ABSENT
+    return ", ".join(word for word, (a, b) in known.items() if pd.isna(a) or a != b) or "nothing"
 
 
 def supplementary_table_2(workspace: Workspace) -> pd.DataFrame:
