@@ -56,6 +56,7 @@ _DRAWING = re.compile(
     r'(?<=id="fig-)([\w-]+">\s*)<a class="[\w -]*image-reference" href="[^"]*">'
     r'<img (alt="[^"]*" src="([^"]*_images/[^"/]*\.svg)")[^>]*/>\s*</a>'
 )
+_SHORT_HEAD = re.compile(r'<th((?: rowspan="\d+" valign="top")?)>([^<:]{1,20})</th>')
 _ROW_HEAD = re.compile(r"<th>([^<]*:[^<]*)</th>")
 
 
@@ -67,10 +68,17 @@ def mend_page(text: str) -> str:
     """
     for pattern, replacement, _ in _FIXES:
         text = re.sub(pattern, replacement, text)
-    text = _TABLE.sub(lambda table: _ROW_HEAD.sub(_may_break, _TWO_HEADS.sub(_one_head, table[0])), text)
+    text = _TABLE.sub(_mended_table, text)
     text = _CELL.sub(_classed_cell, text)
     text = _CODE_WORD.sub(_breakable_code, text)
     return _slide_boxes(text)
+
+
+def _mended_table(table: re.Match) -> str:
+    """One row of names above a table; short names of its rows stay whole, names of tasks may break."""
+    head, end, rows = _TWO_HEADS.sub(_one_head, table[0]).partition("</thead>")
+    rows = _SHORT_HEAD.sub(r'<th class="short"\1>\2</th>', rows)
+    return _ROW_HEAD.sub(_may_break, head + end + rows)
 
 
 def _classed_cell(cell: re.Match) -> str:

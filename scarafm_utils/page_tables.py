@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 ABSENT = "–"
 
 
-def or_absent(table: pd.DataFrame, reason: str) -> HTML:
-    """Show a table whole; where it has no row, say in one sentence why."""
+def or_absent(table: pd.DataFrame, reason: str, *, digits: int | Mapping[str, int] | None = None) -> HTML:
+    """Show a table whole (`digits` as in `full_text`); where it has no row, say in one sentence why."""
     from IPython.display import HTML
 
-    return full_text(table) if len(table) else HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
+    said = HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
+    return full_text(table, digits=digits) if len(table) else said
 
 
 def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = None) -> HTML:

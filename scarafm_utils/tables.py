@@ -166,11 +166,14 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
     the number of test cells stand in the caption where they are the same in every row.
     """
     keys = ["representation", "head", "n_train", "held_out", "n_test"]
-    values = ["auroc", "auroc_low", "auroc_high", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
+    values = ["auroc", "auroc_hard", "auprc", "balanced_accuracy", "mcc", "brier", "ece"]
     rows = main_fidelity(with_text_keys(results))
     first = (rows["seed"] == rows["seed"].iloc[0]) & (rows["held_out"] == rows["held_out"].iloc[0])
     table = rows.loc[first, [*keys, *values, "reason"]].copy()
     table[values] = table[values].astype(float).round(3)
+    ends = zip(rows.loc[first, "auroc_low"], rows.loc[first, "auroc_high"], strict=True)
+    interval = [f"{number_text(low, 3)} to {number_text(high, 3)}" if low == low else "" for low, high in ends]
+    table.insert(table.columns.get_loc("auroc_hard"), "interval", interval)
     table = table.astype(object).where(table.notna(), "")
     table = table.drop(columns=[c for c in ("held_out", "reason") if (table[c] == "").all()])
     return _same_in_caption(table.set_index(["representation", "head", "n_train"]), ("held_out", "n_test"))

@@ -39,7 +39,7 @@ HEADINGS = {
     "ranks p": "p of ranks", "ranks q": "q of ranks",
     "random - replicate (points)": "random − replicate (points)",
     "replicate - cross (points)": "replicate − cross (points)",
-    "quote": "in the paper's words", "estimand": "what is measured",
+    "interval": "95 % interval", "quote": "in the paper's words", "estimand": "what is measured",
 }  # fmt: skip
 
 #: Words in place of cells, by the name of their column.

@@ -136,6 +136,7 @@ def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
     table = tables.result_table(results)
     assert table["auroc"].tolist() == ["", 0.9]
     assert table["reason"].tolist() == ["5,000 of 320 cells", ""]
+    assert table["interval"].tolist()[1] == "0.850 to 0.950"
     assert "held_out" not in table, "a column without any value says nothing"
 
 
