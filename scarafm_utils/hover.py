@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Words of the glossary that everyday prose uses in other senses; they are linked by hand only.
 COMMON = frozenset(
     {
-        "bin", "binned", "class", "condition", "control", "cross", "depth", "fold", "head", "interval", "leak",
-        "library", "locus", "matched", "raw", "sample", "seed", "shuffled", "task", "tissue", "token", "tuning",
+        "bin", "binned", "class", "condition", "control", "cross", "depth", "fold", "head", "interval", "label",
+        "leak", "library", "locus", "matched", "raw", "sample", "seed", "shuffled", "task", "tissue", "token", "tuning",
         "untrained", "vote",
     }
 )  # fmt: skip
