@@ -147,18 +147,21 @@ def _kept_row(label: Label, part: pd.DataFrame) -> list[str]:
 
 
 def claims_text(*, linked: bool = False) -> str:
-    """The paper map's rows of claims: the sentence with the claim in bold, where it is tested, and what is measured.
+    """The paper map's list of claims: the sentence with the claim in bold, where it is tested, what is measured.
 
-    Where `linked`, a row leads to the section of the claims chapter that is about it.
+    Where `linked`, an item leads to the section of the claims chapter that is about it.
     """
-    head = ["In the paper's words (section)", "Here", "What is measured"]
-    rows = []
+    items = []
     for s in STATEMENTS.values():
         sentence = s.sentence.replace(s.quote, f"**{s.quote}**")
         section = f"{{ref}}`{claim_label(s.name)}`, " if linked else ""
-        rows.append([f"“{sentence}” ({_number(s)})", f"{section}`claims.{s.name}`", f"{s.estimand}; unit: {s.unit}"])
-    lines = ["* - " + "\n  - ".join(row) for row in (head, *rows)]
-    return "\n".join(["```{list-table}", ":header-rows: 1", ":widths: 40 24 36", "", *lines, "```"])
+        items += [
+            f"1. “{sentence}” ({_number(s)})",
+            f"   - Here: {section}`claims.{s.name}`",
+            f"   - Measured: {s.estimand}",
+            f"   - Unit: {s.unit}",
+        ]
+    return "\n".join(items)
 
 
 def claim_label(name: str) -> str:

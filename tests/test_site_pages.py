@@ -140,10 +140,10 @@ def test_the_paper_map_has_every_figure_table_section_and_claim():
              "A.3", "A.4", "2, data", "2, foundation model", "2, representation", "2, experimental design"]  # fmt: skip
     assert [p for p in parts if f"* - {p}" not in MAP] == []
     assert "{include} executed/pages/claims.md" in MAP
-    rows = site_pages.claims_text().split("* - ")[2:]
+    rows = site_pages.claims_text().split("1. ")[1:]
     for says, row in zip(STATEMENTS.values(), rows, strict=True):
         assert row.startswith("“") and f"**{says.quote}**" in row and says.estimand in row
-        assert row.replace("**", "").startswith(f"“{says.sentence}” (") and row.count("\n  - ") == 2
+        assert row.replace("**", "").startswith(f"“{says.sentence}” (") and row.count("\n   - ") == 3
         assert getattr(claims, says.name).__module__ == "scarafm_utils.claims" and f"`claims.{says.name}`" in row
     assert json.loads((PROJECT / "book" / "real_numbers.json").read_text())["dataset"] in MAP
 
