@@ -197,9 +197,8 @@ def below_chance(values: Iterable[float], what: str = "results") -> str:
     if not n:
         return ""
     return (
-        f"{n} of {len(known)} {what} {'lies' if n == 1 else 'lie'} below 0.5, the score of a coin: there the classes "
-        "are ranked the wrong way round, by chance on few test cells, or because what was learnt in training "
-        "points the other way in the test cells."
+        f"{n:,} of {len(known):,} {what} {'lies' if n == 1 else 'lie'} below 0.5, the score of a coin: the classes "
+        "are ranked the wrong way round, by chance on few test cells or because training and test cells differ."
     )
 
 
