@@ -42,6 +42,7 @@ from .figures_pretraining import accuracy_figure, bins_figure, loss_figure, ones
 from .figures_scaling import scaling_figure
 from .figures_units import heldout_figure, null_figure
 from .figures_worlds import likeness_figure, worlds_figure
+from .words import number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ def protocol_gradient(
 
 def _metric_label(protocol: str, rows: pd.DataFrame) -> str:
     loss = 100 * (rows["auroc"] - rows["auroc_hard"]).mean()
-    return f"{PROTOCOLS[protocol]} (n = {len(rows)}, mean loss {loss:.1f} points)"
+    return f"{PROTOCOLS[protocol]} (n = {len(rows):,}, mean loss {number_text(loss, 1)} points)"
 
 
 @styled

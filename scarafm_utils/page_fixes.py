@@ -58,6 +58,7 @@ _DRAWING = re.compile(
 )
 _SHORT_HEAD = re.compile(r'<th((?: rowspan="\d+" valign="top")?)>([^<:]{1,20})</th>')
 _ROW_HEAD = re.compile(r"<th>([^<]*:[^<]*)</th>")
+_NAME_BREAKS = re.compile(r":(?=[^ ])|(?<=[ACGT]{8})(?=[ACGT]{8})")
 
 
 def mend_page(text: str) -> str:
@@ -114,8 +115,8 @@ def _slide_boxes(text: str) -> str:
 
 
 def _may_break(head: re.Match) -> str:
-    """Names of tasks and cells may break after a colon, or a phone shows little else of a table."""
-    return f"<th>{re.sub(':(?=[^ ])', ':<wbr>', head[1])}</th>"
+    """Names of tasks and cells may break after a colon, barcodes in the middle: a phone would show little else."""
+    return f"<th>{_NAME_BREAKS.sub(_with_break, head[1])}</th>"
 
 
 def _one_head(heads: re.Match) -> str:

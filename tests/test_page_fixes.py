@@ -123,9 +123,10 @@ def test_a_drawing_with_a_caption_slides_on_a_phone_like_any_figure(tmp_path):
     assert len(boxed.select("a a")) == 0 and len(boxed.select("img")) == 2, "the picture without a caption stays"
 
 
-def test_names_of_tasks_and_cells_may_break_after_a_colon():
-    html = pd.DataFrame({"a:b": [1]}, index=["cross:A:B"]).to_html()
+def test_names_of_tasks_may_break_after_a_colon_and_barcodes_in_the_middle():
+    html = pd.DataFrame({"a:b": [1, 2]}, index=["cross:A:B", "A:S01:AAATGGTAGTAGGTAG-1"]).to_html()
     mended = mend_page(html)
+    assert "<th>A:<wbr>S01:<wbr>AAATGGTA<wbr>GTAGGTAG-1</th>" in mended
     assert "<th>cross:<wbr>A:<wbr>B</th>" in mended
     assert mend_page(mended) == mended
 
