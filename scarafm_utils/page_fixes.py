@@ -43,7 +43,11 @@ _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[\d :]*")
 #: latter may break after these characters.
 _PROSE, _LONG = 60, 20
 _CODE_WORD = re.compile(rf'<span class="pre">((?:[^<&]|&[^;]+;){{{_LONG + 1},}})</span>')
-_BREAKS = re.compile(r"(?<=[\w)])([._/,=(:]+)(?=\w{3})")
+_BREAKS = re.compile(r"(?<=[\w)])[./,=(:]+(?=\w{3})")
+_LATER_BREAKS = re.compile(r"(?<=\w)_(?=\w{3})")
+#: Flags of commands in a block of code.
+_COMMANDS = re.compile(r'<div class="highlight-(?:console|bash)\b.*?</pre>', re.DOTALL)
+_FLAG = re.compile(r"""(?<![\w"=-])(?<!flag">)(--?[A-Za-z][\w-]*)(?![^<]*>)""")
 #: Boxes in which the theme lets a table slide, of prose and of a notebook's output.
 _BOX = re.compile(
     r'<div class="(pst-scrollable-table-container|output text_html)">'
@@ -72,6 +76,7 @@ def mend_page(text: str) -> str:
     text = _TABLE.sub(_mended_table, text)
     text = _CELL.sub(_classed_cell, text)
     text = _CODE_WORD.sub(_breakable_code, text)
+    text = _COMMANDS.sub(lambda block: _FLAG.sub(r'<span class="flag">\1</span>', block[0]), text)
     return _slide_boxes(text)
 
 
@@ -90,7 +95,10 @@ def _classed_cell(cell: re.Match) -> str:
 
 
 def _breakable_code(word: re.Match) -> str:
-    return f'<span class="pre long">{_BREAKS.sub(_with_break, word[1])}</span>'
+    """Breaks after dots, slashes and brackets; in a piece that is long even so, after its underscores too."""
+    pieces = _BREAKS.sub(_with_break, word[1]).split("<wbr>")
+    parts = [_LATER_BREAKS.sub(_with_break, piece) if len(unescape(piece)) > _LONG else piece for piece in pieces]
+    return f'<span class="pre long">{"<wbr>".join(parts)}</span>'
 
 
 def _with_break(found: re.Match) -> str:

@@ -65,11 +65,22 @@ def test_a_flag_stays_whole_and_a_long_name_breaks_after_its_dots_and_underscore
         return f'<code class="docutils literal notranslate"><span class="pre">{word}</span></code>'
 
     assert mend_page(code("--dry-run")) == code("--dry-run")
-    mended = mend_page(code("scarafm_utils.paired.benjamini_hochberg(&quot;a&quot;)"))
-    assert "scarafm_<wbr>utils.<wbr>paired.<wbr>benjamini_<wbr>hochberg(&quot;" in mended
+    long = code("claims.gene_identity_beats_pooling")
+    assert "claims.<wbr>gene_<wbr>identity_<wbr>beats_<wbr>pooling" in mend_page(long)
+    mended = mend_page(code("scarafm_utils.paired.delong_test(&quot;a&quot;)"))
+    assert "scarafm_utils.<wbr>paired.<wbr>delong_test(&quot;" in mended, "at underscores only where it has to"
     assert 'class="pre long"' in mended
-    assert BeautifulSoup(mended, "html.parser").get_text() == 'scarafm_utils.paired.benjamini_hochberg("a")'
+    assert BeautifulSoup(mended, "html.parser").get_text() == 'scarafm_utils.paired.delong_test("a")'
     assert mend_page(mended) == mended
+
+
+def test_a_flag_of_a_command_is_not_torn_at_its_hyphens():
+    command = '<span class="w-a"> </span>make --dry-run -p a-b=c-d'
+    block = f'<div class="highlight-console notranslate"><pre>{command}</pre></div>'
+    mended = mend_page(f"{block}<p>a --flag of prose</p>")
+    flags = [flag.get_text() for flag in BeautifulSoup(mended, "html.parser").select(".flag")]
+    assert flags == ["--dry-run", "-p"] and mend_page(mended) == mended
+    assert BeautifulSoup(mended, "html.parser").pre.get_text() == " make --dry-run -p a-b=c-d"
 
 
 def test_short_names_of_rows_stay_in_a_line():
