@@ -115,7 +115,7 @@ def _figure_cell(
     lines = {
         "Cells": _cells(cell, facts),
         **_source_lines(cell.source, figure["function"], facts),
-        **run_lines(facts),
+        **run_lines(_facts_of_cells(cell, facts)),
     }
     if "CSV" in paths:
         digest = hashlib.sha256(paths["CSV"].read_bytes()).hexdigest()
@@ -157,8 +157,17 @@ def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
     if "drawing" in tags:
         return "none, a drawing"
     if "real-cells" in tags:
-        return "real cells, from numbers kept in the repository; not computed by this build"
+        from .real_numbers import origin, read_real_numbers
+
+        return f"real cells, from numbers kept in the repository: {escape_markup(origin(read_real_numbers()[1]))}"
     return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
+
+
+def _facts_of_cells(cell: NotebookNode, facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a run that hold for what a cell shows: none of the run's data where it shows none of them."""
+    if {"drawing", "real-cells"} & set(cell.metadata.get("tags", [])):
+        return {name: fact for name, fact in facts.items() if name not in ("data", "profile", "source")}
+    return facts
 
 
 def _source_lines(source: str, function: str, facts: dict[str, Any]) -> dict[str, str]:

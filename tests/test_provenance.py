@@ -95,7 +95,9 @@ def test_every_page_ends_with_its_own_facts_and_an_older_run_shows_what_it_has(t
 def test_committed_real_numbers_are_not_called_simulated(tmp_path):
     page, _ = page_of(tmp_path, metric_cell(tags=["real-cells"]))
     assert "Cells: real cells, from numbers kept" in page.cells[1].source
-    assert "simulated**" not in page.cells[1].source
+    text = page.cells[1].source
+    assert "simulated" not in text and "GSE273033" not in text, "nothing of the build's own cells"
+    assert "SRP169576.h5ad" in text and "not by this build" in text
 
 
 def test_a_grid_page_keeps_its_captions_without_a_number(tmp_path):
