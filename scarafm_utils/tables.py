@@ -172,7 +172,8 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
     table = rows.loc[first, [*keys, *values, "reason"]].copy()
     table[values] = table[values].astype(float).round(3)
     ends = zip(rows.loc[first, "auroc_low"], rows.loc[first, "auroc_high"], strict=True)
-    interval = [f"{number_text(low, 3)} to {number_text(high, 3)}" if low == low else "" for low, high in ends]
+    texts = [[number_text(end, 3) for end in both] for both in ends]
+    interval = ["" if "nan" in text else "\u00a0to\u00a0".join(text) for text in texts]
     table.insert(table.columns.get_loc("auroc_hard"), "interval", interval)
     table = table.astype(object).where(table.notna(), "")
     table = table.drop(columns=[c for c in ("held_out", "reason") if (table[c] == "").all()])
@@ -180,11 +181,18 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _same_in_caption(table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
-    """Columns of some names that hold one value leave the table and are said in its caption."""
+    """Columns of some names that hold one value leave the table and are said in its caption.
+
+    So does balanced accuracy where it is the AUROC of hard labels, as it is with two classes.
+    """
+    twice = table["balanced_accuracy"].equals(table["auroc_hard"])
+    table = table.drop(columns=["balanced_accuracy"] if twice else [])
     same = [name for name in names if name in table and table[name].nunique() == 1 and len(table) > 1]
     said = "; ".join(f"{heading(name)}: {table[name].iloc[0]}" for name in same)
     table = table.drop(columns=same)
-    table.attrs["caption"] = f"In every row {said}." if same else ""
+    parts = [f"In every row {said}."] if same else []
+    parts += ["Balanced accuracy is the AUROC of hard labels here."] if twice else []
+    table.attrs["caption"] = " ".join(parts)
     return table
 
 

@@ -120,9 +120,10 @@ def test_what_is_the_same_in_every_row_is_said_once():
     rows = pd.DataFrame([row(head=h, held_out="r1", n_test=80) for h in ("LR", "XGB")])
     table = tables.result_table(rows)
     assert "held_out" not in table and "n_test" not in table
-    assert "<caption>In every row held out: r1; test cells: 80.</caption>" in tables.full_text(table).data
-    other = tables.result_table(rows.assign(n_test=[80, 81]))
-    assert other["n_test"].tolist() == [80, 81] and "test cells" not in other.attrs["caption"]
+    assert "<caption>In every row held out: r1; test cells: 80. Balanced accuracy is" in tables.full_text(table).data
+    other = tables.result_table(rows.assign(n_test=[80, 81], balanced_accuracy=0.7))
+    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"] == "In every row held out: r1."
+    assert other["balanced_accuracy"].tolist() == [0.7, 0.7] and "balanced_accuracy" not in table
 
 
 def test_counts_have_no_decimals_and_scores_keep_theirs():
@@ -136,7 +137,7 @@ def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
     table = tables.result_table(results)
     assert table["auroc"].tolist() == ["", 0.9]
     assert table["reason"].tolist() == ["5,000 of 320 cells", ""]
-    assert table["interval"].tolist()[1] == "0.850 to 0.950"
+    assert table["interval"].tolist()[1] == "0.850\u00a0to\u00a00.950"
     assert "held_out" not in table, "a column without any value says nothing"
 
 
