@@ -41,7 +41,7 @@ _TAG = re.compile(r"<[^>]*>")
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[\d :]*")
 #: Letters from which on a cell of a table is prose, and a word of inline code too long for a phone's columns; the
 #: latter may break after these characters.
-_PROSE, _LONG = 60, 20
+_PROSE, _LONG = 36, 20
 _CODE_WORD = re.compile(rf'<span class="pre">((?:[^<&]|&[^;]+;){{{_LONG + 1},}})</span>')
 _BREAKS = re.compile(r"(?<=[\w)])[./,=(:]+(?=\w{3})")
 _LATER_BREAKS = re.compile(r"(?<=\w)_(?=\w{3})")

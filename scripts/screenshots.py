@@ -38,6 +38,8 @@ def photograph(
     size, scheme = form.split("-")
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    # The theme keeps how far the menu was scrolled, and lets the list of contents grow slowly.
+    context.add_init_script("sessionStorage.clear()")
     page = context.new_page()
     (out / form).mkdir(parents=True, exist_ok=True)
     taken = {}
@@ -45,6 +47,7 @@ def photograph(
         page.set_viewport_size({"width": width, "height": height})
         page.goto(path.resolve().as_uri())
         settle(page)
+        page.add_style_tag(content="* {transition: none !important}")
         if unfold:
             page.evaluate(_UNFOLD)
         taken[name] = take_pieces(page, out / form, name, width=width)

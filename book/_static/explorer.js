@@ -42,7 +42,8 @@
   // --- words -------------------------------------------------------------------------------
   const METRIC = new Set(Object.keys(data.metrics));
   const decimals = (name) => (METRIC.has(name) || name === "fit_seconds" ? 3 : 0);
-  const number = (value, name) => (value === null ? "–" : value.toFixed(decimals(name)));
+  const number = (value, name) => (value === null ? "–" : value.toFixed(decimals(name)).replace("-", "−"));
+  const count = (items) => items.length.toLocaleString("en");
 
   const interval = (row) => `${number(row.auroc_low, "auroc")} to ${number(row.auroc_high, "auroc")}`;
   const cost = (row) =>
@@ -68,7 +69,7 @@
     const table = byId("table");
     const first = shown.slice(0, MOST_ROWS);
     const all = first.length === shown.length;
-    table.caption.textContent = all ? `${shown.length} results` : `The first ${first.length} of ${shown.length} results`;
+    table.caption.textContent = all ? `${count(shown)} results` : `The first ${count(first)} of ${count(shown)} results`;
     table.tBodies[0].replaceChildren(
       ...first.map((row) => {
         const line = document.createElement("tr");
@@ -167,11 +168,11 @@
     const shown = chosen.filter((row) => row[choice.metric] !== null);
     const missing = chosen.filter((row) => row.reason);
     const undefinedHere = chosen.length - shown.length - missing.length;
-    const parts = [`Shown: ${shown.length} of ${results.length} results`, `missing: ${missing.length}`];
+    const parts = [`Shown: ${count(shown)} of ${count(results)} results`, `missing: ${missing.length}`];
     if (undefinedHere) parts.push(`without ${data.metrics[choice.metric]}: ${undefinedHere}`);
     const strange = unknown.length ? ` This build has no ${unknown.join(" and no ")}.` : "";
     const many = choice.metric === "auroc" && shown.length > MOST_INTERVALS;
-    const hint = many ? ` Intervals are drawn for up to ${MOST_INTERVALS}.` : "";
+    const hint = many ? ` Intervals are drawn where at most ${MOST_INTERVALS} results are shown.` : "";
     byId("status").textContent = `${parts.join("; ")}.${strange}${hint}`;
     byId("chosen").replaceChildren();
     fillTable([...shown, ...chosen.filter((row) => row[choice.metric] === null)]);

@@ -86,6 +86,29 @@ def test_a_table_that_slides_says_so_until_its_end_and_one_that_fits_says_nothin
     context.close()
 
 
+def test_a_figure_that_slides_on_a_telephone_fades_and_its_hint_looks_like_no_link(browser, html):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto((html / "book" / "methods.html").as_uri())
+    box = page.locator(".figure-box.wide").first
+    height, fade = box.evaluate(HINT)
+    assert float(height[:-2]) > 10 and fade != "0px"
+    hint = box.evaluate("e => getComputedStyle(e, '::before').color")
+    assert hint == page.locator(".bd-article p").first.evaluate("e => getComputedStyle(e).color")
+    assert box.evaluate("e => getComputedStyle(e).textDecorationLine") == "none"
+    context.close()
+
+
+def test_nothing_fades_on_paper(page, html):
+    """A browser prints what has a mask as pixels: letters that nobody can select, and megabytes of them."""
+    page.goto((html / "book" / "how_to_rerun.html").as_uri())
+    boxes = page.locator(".pst-scrollable-table-container, .highlight pre")
+    masks = "all => all.map(e => getComputedStyle(e).maskImage)"
+    assert all(mask != "none" for mask in boxes.evaluate_all(masks)), "on a screen they may fade"
+    page.emulate_media(media="print")
+    assert set(boxes.evaluate_all(masks)) == {"none"}
+
+
 def test_a_box_that_slides_is_reached_by_keyboard_and_one_that_fits_is_passed_by(page, html):
     page.goto((html / "book" / "status.html").as_uri())
     box = page.locator(".slides").first
