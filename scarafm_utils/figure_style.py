@@ -43,8 +43,8 @@ POOLED = ("WM", "CLS")
 #: Media type of what a figure leaves in a notebook beside its picture.
 FIGURE_TYPE = "application/vnd.scarafm.figure+json"
 
-#: Width in inches of a figure that fills the text column of a page.
-PAGE_WIDTH = 8.6
+#: Width in inches of a figure that fills the text column of a page, and of one that a telephone shows whole.
+PAGE_WIDTH, NARROW_WIDTH = 8.6, 5.8
 GREY = "#5A5A5A"
 STYLE = {
     "font.family": ["DejaVu Sans"],
@@ -186,8 +186,15 @@ def chance_and_ceiling(ax, *, vertical: bool = False) -> None:
     line(1.0, color="black", linewidth=0.9, linestyle=":", zorder=0.9, gid="ceiling")
 
 
-def below_chance(values: Iterable[float], what: str = "results") -> str:
-    """A sentence for a caption that shows AUROC below 0.5; empty where none is.
+#: Why a score can lie below 0.5: where there is something to find, and where the label means nothing.
+TURNED = (
+    "the classes are ranked the wrong way round, by chance on few test cells or because training and test cells differ"
+)
+NO_WAY_ROUND = "a label that means nothing has no right way round"
+
+
+def below_chance(values: Iterable[float], what: str = "results", *, why: str = TURNED) -> str:
+    """A sentence for a caption that shows AUROC below 0.5, and `why`; empty where none is.
 
     >>> below_chance([0.4, 0.8, float("nan")]).partition(":")[0]
     '1 of 2 results lies below 0.5, the score of a coin'
@@ -196,10 +203,7 @@ def below_chance(values: Iterable[float], what: str = "results") -> str:
     n = sum(value < 0.5 for value in known)
     if not n:
         return ""
-    return (
-        f"{n:,} of {len(known):,} {what} {'lies' if n == 1 else 'lie'} below 0.5, the score of a coin: the classes "
-        "are ranked the wrong way round, by chance on few test cells or because training and test cells differ."
-    )
+    return f"{n:,} of {len(known):,} {what} {'lies' if n == 1 else 'lie'} below 0.5, the score of a coin: {why}."
 
 
 def readable_ticks(ax) -> None:

@@ -10,6 +10,7 @@ from .comparisons import unit_differences
 from .figure_style import (
     COLOURS,
     GREY,
+    NARROW_WIDTH,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .claims import Claim
-
-#: Inches; narrower than a page, so that the nine figures of claims can be read on a telephone.
-CLAIM_WIDTH = 6.2
 
 #: Where a figure of a claim draws a line: no difference, or a coin.
 NOTHING = {"points of AUROC": 0.0, "AUROC": 0.5, "correlation": 0.0}
@@ -51,9 +49,9 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
         return figure
     datasets = list(dict.fromkeys(unit.dataset for unit in claim.units))
     height = 0.3 * (len(datasets) + 1) + 0.1
-    figure = PageFigure(CLAIM_WIDTH, height + 1.05)
+    figure = PageFigure(NARROW_WIDTH, height + 1.05)
     figure.data = units_table([claim])
-    ax = figure.panel(1.75, 0.42, CLAIM_WIDTH - 1.95, height)
+    ax = figure.panel(1.75, 0.42, NARROW_WIDTH - 1.95, height)
     _draw_claimed(ax, says, [unit.value for unit in claim.units])
     for y, dataset in enumerate(datasets):
         _draw_units(ax, [unit for unit in claim.units if unit.dataset == dataset], y)

@@ -9,6 +9,7 @@ from .errors import InputError
 from .figure_style import (
     COLOURS,
     GREY,
+    NARROW_WIDTH,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -22,6 +23,7 @@ from .figure_style import (
     spread,
     styled,
 )
+from .figures_units import NULL_SPLITS
 from .words import label_words
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ DROPS = {
     "drop_hard": ("hard labels", "#D55E00", "s", True),
 }
 VARIANTS = {"as it stands": "as the protocols stand", "same test cells": "same test cells, equal training"}
-SPLITS = {"random": ("random split", "random"), "held-out pair": ("a pair of libraries held out", "replicate")}
 
 
 def mark_real(figure: PageFigure, note: str) -> PageFigure:
@@ -141,7 +142,7 @@ def planted_figure(ladder: pd.DataFrame, *, note: str = "", simulated: bool = Fa
     figure = PageFigure(PAGE_WIDTH, 4.3)
     ax = figure.panel(0.75, 0.5, PAGE_WIDTH - 1.0, 3.1)
     sizes = sorted(rows["log_fold_change"].unique())
-    for k, (split, (text, protocol)) in enumerate(SPLITS.items()):
+    for k, (split, (text, protocol)) in enumerate(NULL_SPLITS.items()):
         mine = rows[rows["protocol"] == split]
         colour, marker = PROTOCOL_COLOURS[protocol], PROTOCOL_MARKERS[protocol]
         means = mine.groupby("log_fold_change")["auroc"].mean().reindex(sizes)
@@ -157,8 +158,8 @@ def planted_figure(ladder: pd.DataFrame, *, note: str = "", simulated: bool = Fa
     ax.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
     ax.set(xlabel="planted log fold change (natural logarithm); 0 = nothing planted", ylabel="AUROC")
     ax.set_ylim(top=1.03)
-    figure.remark = below_chance(rows["auroc"], "fits")
-    legend_row(figure, [_handle(t, PROTOCOL_COLOURS[p], PROTOCOL_MARKERS[p]) for t, p in SPLITS.values()])
+    figure.remark = below_chance(rows.loc[rows["log_fold_change"] > 0, "auroc"], "fits of a planted programme")
+    legend_row(figure, [_handle(t, PROTOCOL_COLOURS[p], PROTOCOL_MARKERS[p]) for t, p in NULL_SPLITS.values()])
     return mark_real(mark_simulated(figure, simulated), note)
 
 
@@ -194,7 +195,7 @@ def leakage_figure(table: pd.DataFrame, *, note: str = "", simulated: bool = Fal
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
     readable_ticks(ax)
-    figure.remark = below_chance(table["auroc"])
+    figure.remark = below_chance(table.loc[itself, "auroc"], "results for the label itself")
     handles = [_handle("one library against another (bar: median)", GREY, "o")]
     handles += [_handle("the label itself", GREY, "D", False)] if itself.any() else []
     legend_row(figure, handles)
@@ -214,9 +215,10 @@ def reliability_figure(curves: pd.DataFrame, *, note: str = "", simulated: bool 
     if curves.empty:
         return empty_figure("no task has two classes", simulated=simulated)
     panels = list(dict.fromkeys(curves["panel"])) if "panel" in curves else [""]
-    side = min(3.4, (PAGE_WIDTH - 0.5) / len(panels) - 0.35)
-    figure = PageFigure(PAGE_WIDTH, side + 1.35)
-    start = (PAGE_WIDTH - len(panels) * (side + 0.35)) / 2 + 0.35
+    page = PAGE_WIDTH if len(panels) > 1 else NARROW_WIDTH
+    side = min(3.4, (page - 0.5) / len(panels) - 0.35)
+    figure = PageFigure(page, side + 1.35)
+    start = (page - len(panels) * (side + 0.35)) / 2 + 0.35
     for i, panel in enumerate(panels):
         ax = figure.panel(start + i * (side + 0.35), 0.7, side, side)
         ax.plot([0, 1], [0, 1], color="black", linewidth=0.9, linestyle=":", gid="ideal")
@@ -229,7 +231,7 @@ def reliability_figure(curves: pd.DataFrame, *, note: str = "", simulated: bool 
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", aspect="equal")
         ax.set_ylabel("share of positive cells" if i == 0 else "")
         ax.set_title(label_words(str(panel)), loc="left")
-    words = {"random": "random", "replicate": "held out", "cross": "another study"}
+    words = {"random": "random split", "replicate": "held out", "cross": "another study"}
     shown = [p for p in PROTOCOL_COLOURS if p in set(curves["protocol"])]
     legend_row(figure, [_handle(words[p], PROTOCOL_COLOURS[p], PROTOCOL_MARKERS[p]) for p in shown])
     return mark_real(mark_simulated(figure, simulated), note)

@@ -8,6 +8,7 @@ from .errors import InputError
 from .figure_rows import TaskLabel, main_fidelity, shown_columns, with_text_keys
 from .figure_style import (
     GREY,
+    NO_WAY_ROUND,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
@@ -206,8 +207,9 @@ def null_figure(nulls: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     ax.set(ylim=(len(kinds) - 0.5, -0.5), xlabel="AUROC")
     ax.set_xlim(right=1.02)
     legend_row(figure, _null_handles(table))
-    remarks = ["Hollow marks are the condition itself." if true.any() else "", below_chance(table["auroc"])]
-    figure.remark = " ".join(filter(None, remarks))
+    hollow = "Hollow marks are the condition itself, and are left out of the mean." if true.any() else ""
+    below = below_chance(table.loc[~true, "auroc"], "null contrasts", why=NO_WAY_ROUND)
+    figure.remark = " ".join(filter(None, [hollow, below]))
     readable_ticks(ax)
     return mark_simulated(figure, simulated)
 

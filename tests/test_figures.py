@@ -410,9 +410,10 @@ def test_what_only_some_drawings_show_is_explained_there_only():
     said = figures.heldout_figure(pd.concat([table, matched])).remark
     assert said.startswith("Hollow marks were tested on the same cells") and "1 of 4 results lies below 0.5" in said
     made_up = nulls()
-    assert "Hollow marks are the condition itself." in figures.null_figure(made_up).remark
+    assert "the condition itself, and are left out of the mean." in figures.null_figure(made_up).remark
     assert "Hollow" not in figures.null_figure(made_up.assign(is_true=False)).remark
-    assert "1 of 8 results lies below 0.5" in figures.null_figure(made_up).remark
+    said = figures.null_figure(made_up).remark
+    assert "1 of 7 null contrasts lies below 0.5" in said and "wrong way round" not in said
 
 
 @pytest.mark.parametrize("draw", [figures.leaf_figure, figures.task_figure, figures.root_figure])

@@ -55,6 +55,16 @@ def test_each_library_has_its_three_drops():
     assert heights[0] != heights[1]
 
 
+def test_what_means_nothing_is_not_counted_as_ranked_the_wrong_way_round():
+    below = LADDER.assign(auroc=[0.4, 0.3, 0.9, 0.85])
+    assert planted_figure(below).remark == ""
+    said = planted_figure(LADDER.assign(auroc=0.4)).remark
+    assert said.startswith("2 of 2 fits of a planted programme lie below 0.5")
+    assert leakage_figure(LEAK.assign(auroc=[0.4, 0.4, 0.8, 0.4])).remark == ""
+    said = leakage_figure(LEAK.assign(auroc=[0.9, 0.9, 0.4, 0.4])).remark
+    assert said.startswith("1 of 1 results for the label itself lies below 0.5")
+
+
 def test_the_ladder_draws_every_fit_and_the_means():
     figure = planted_figure(pd.concat([LADDER, LADDER.assign(auroc=LADDER["auroc"] - 0.1)]), simulated=True)
     assert drawn(figure, "fits|random|0.0")[0][1] == [0.8, pytest.approx(0.7)]
