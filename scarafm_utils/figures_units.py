@@ -8,6 +8,7 @@ from .errors import InputError
 from .figure_rows import TaskLabel, main_fidelity, shown_columns, with_text_keys
 from .figure_style import (
     GREY,
+    NARROW_WIDTH,
     NO_WAY_ROUND,
     PAGE_WIDTH,
     PROTOCOL_COLOURS,
@@ -35,6 +36,14 @@ KINDS = {
     "matched random": ("random split, matched", "random", False),
     "matched replicate": ("held out, matched", "replicate", False),
 }
+#: Kinds of one line lie in lanes of their own, lest whiskers lie over each other; a line is 1 high.
+LANE = 0.26
+HOLLOW = (
+    "Hollow circles and squares of one line are tested on the same cells of that unit after training on equally "
+    "many: circles with other cells of the unit among them, squares with none."
+)
+#: Inches that a letter of a line's name is wide.
+LETTER = 0.075
 
 
 def _one_model(results: pd.DataFrame) -> pd.DataFrame:
@@ -76,18 +85,21 @@ def _heldout_lines(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_unit(ax, rows: pd.DataFrame, y: float) -> None:
-    """All runs on one line: a mark per seed, the interval of the first one of each kind."""
+    """All runs on one line, a lane for each kind: a mark per seed, the interval of the first one."""
     if rows["auroc"].isna().all():
         where = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center", "gid": "missing"}
         ax.text(0.01, y, "n/a", fontsize=8, color=GREY, **where)
-    for kind, part in rows[rows["auroc"].notna()].groupby("kind", sort=False):
+    parts = rows[rows["auroc"].notna()].groupby("kind", sort=False)
+    lanes = spread(parts.ngroups, LANE * (parts.ngroups - 1))
+    for lane, (kind, part) in zip(lanes, parts, strict=False):
         _, protocol, filled = KINDS[kind]
-        colour = PROTOCOL_COLOURS[protocol]
+        colour, at = PROTOCOL_COLOURS[protocol], y + lane
         if {"auroc_low", "auroc_high"} <= set(part):
-            ax.hlines(y, part["auroc_low"].iloc[0], part["auroc_high"].iloc[0], color=colour, linewidth=1.2)
+            low, high = part["auroc_low"].iloc[0], part["auroc_high"].iloc[0]
+            ax.hlines(at, low, high, color=colour, linewidth=1.2, zorder=1.5, gid=f"whisker|{kind}")
         style = {"markerfacecolor": colour if filled else "white", "markeredgecolor": colour}
         marks = {"marker": PROTOCOL_MARKERS[protocol], "markersize": 6, "markeredgewidth": 1.3, "alpha": 0.85}
-        ax.plot(part["auroc"], [y] * len(part), linestyle="none", gid=f"dot|{kind}", **style, **marks)
+        ax.plot(part["auroc"], [at] * len(part), linestyle="none", gid=f"dot|{kind}", **style, **marks)
 
 
 def _unit_handles(kinds: set[str]) -> list:
@@ -129,7 +141,8 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     are bootstrap intervals over cells of the first seed, conditional on this model and these libraries,
     and much narrower than what another library would show.  Hollow marks are rows of ``fidelity: matched``:
     both protocols tested on the same cells of that unit after training on equally many cells.  A table
-    without LR on raw values shows its first model instead.
+    without LR on raw values shows its first model instead.  A table of one training data set gives a figure
+    narrow enough for a phone.
 
     Raises
     ------
@@ -139,11 +152,8 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     rows = _heldout_lines(_one_model(results))
     if rows.empty:
         raise InputError("heldout_figure: the table has no row. Run a task first.")
-    n_lines, n_groups = len(rows[["group", "line"]].drop_duplicates()), rows["group"].nunique()
-    height = 0.27 * (n_lines + 1.3 * n_groups)
-    figure = PageFigure(PAGE_WIDTH, height + 1.2)
+    figure, ax = _heldout_panel(rows)
     figure.data = shown_columns(rows)
-    ax = figure.panel(2.2, 0.45, PAGE_WIDTH - 2.4, height)
     _draw_groups(ax, rows)
     chance_and_ceiling(ax, vertical=True)
     first = rows.iloc[0]
@@ -152,12 +162,26 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     ax.set_xlabel(f"AUROC ({model}, {cells})")
     ax.set_xlim(right=1.02)
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-    legend_row(figure, _unit_handles(set(rows["kind"])))
-    hollow = "Hollow marks were tested on the same cells after training on equally many."
-    remarks = [hollow if rows["kind"].str.startswith("matched").any() else "", below_chance(rows["auroc"])]
-    figure.remark = " ".join(filter(None, remarks))
+    hollow = HOLLOW if rows["kind"].str.startswith("matched").any() else ""
+    figure.remark = " ".join(filter(None, [hollow, below_chance(rows["auroc"])]))
     readable_ticks(ax)
     return mark_simulated(figure, simulated)
+
+
+def _heldout_panel(rows: pd.DataFrame):
+    """The figure and its axes: narrow for one group, with a legend where there is more than one kind of mark."""
+    lines = rows[["group", "line"]].drop_duplicates()
+    handles = _unit_handles(set(rows["kind"]))
+    columns = 2 if len(handles) > 3 else len(handles)
+    top = 0.2 + 0.2 * -(-len(handles) // columns) if len(handles) > 1 else 0.12
+    pitch = 0.27 if rows.groupby(["group", "line"])["kind"].nunique().max() < 3 else 0.36
+    height = pitch * (len(lines) + 1.3 * lines["group"].nunique())
+    width = PAGE_WIDTH if lines["group"].nunique() > 1 else NARROW_WIDTH
+    figure = PageFigure(width, height + top + 0.75)
+    if len(handles) > 1:
+        legend_row(figure, handles, columns=columns)
+    left = 0.25 + LETTER * max(len(text) for text in (*rows["line"], *rows["group"]))
+    return figure, figure.panel(left, top, width - left - 0.2, height)
 
 
 #: Lines of `null_figure` and what stands beside a mark.

@@ -376,10 +376,14 @@ def test_seeds_and_matched_test_cells_stand_on_the_line_of_their_unit():
     ]
     figure = figures.heldout_figure(pd.concat([table, second, *matched]))
     assert [list(d.get_xdata()) for d in with_gid(figure, "dot|replicate")] == [[0.61], [0.83, 0.7]]
+    heights = [with_gid(figure, "dot|replicate")[1].get_ydata()[0]]
     for kind, value in (("matched random", 0.93), ("matched replicate", 0.64)):
         (mark,) = with_gid(figure, f"dot|{kind}")
         assert list(mark.get_xdata()) == [value] and mark.get_markerfacecolor() == "white"
-        assert mark.get_ydata()[0] == with_gid(figure, "dot|replicate")[1].get_ydata()[0]
+        (whisker,) = with_gid(figure, f"whisker|{kind}")
+        assert whisker.get_segments()[0][0][1] == mark.get_ydata()[0]
+        heights.append(mark.get_ydata()[0])
+    assert min(np.diff(heights)) > 0.2 and heights[-1] - heights[0] < 0.6, "no whisker lies over another"
     assert len(figure.axes[0].get_yticks()) == 3
 
 
@@ -390,6 +394,17 @@ def test_held_out_figure_takes_any_task_and_any_model(task):
     for rows in (table, wls):
         assert len(figures.heldout_figure(rows).findobj(lambda a: str(a.get_gid()).startswith("dot|"))) == 1
     assert "WM, XGB" in figures.heldout_figure(wls).axes[0].get_xlabel()
+
+
+def test_a_held_out_figure_of_one_data_set_fits_a_phone_and_explains_one_kind_of_mark_nowhere():
+    from scarafm_utils.page_fixes import _PAGE_DPI, _WIDE
+
+    narrow = figures.heldout_figure(results(["cross:GSE273033:ERP132245"]))
+    assert narrow.get_size_inches()[0] * _PAGE_DPI <= _WIDE and not narrow.legends
+    assert narrow.axes[0].get_position().x0 < 0.4, "the panel has most of the width"
+    both = figures.heldout_figure(held_out_results())
+    assert [t.get_text() for t in both.legends[0].get_texts()] == ["random split", "held out"]
+    assert figures.heldout_figure(results(LEAF)).get_size_inches()[0] > 8
 
 
 def test_nulls_are_all_drawn_and_the_condition_itself_stays_out_of_the_mean():
@@ -408,7 +423,7 @@ def test_what_only_some_drawings_show_is_explained_there_only():
     assert figures.heldout_figure(table).remark == ""
     matched = table[table["held_out"] == "R2"].assign(fidelity="matched", auroc=[0.41])
     said = figures.heldout_figure(pd.concat([table, matched])).remark
-    assert said.startswith("Hollow marks were tested on the same cells") and "1 of 4 results lies below 0.5" in said
+    assert said.startswith("Hollow circles and squares of one line") and "1 of 4 results lies below 0.5" in said
     made_up = nulls()
     assert "the condition itself, and are left out of the mean." in figures.null_figure(made_up).remark
     assert "Hollow" not in figures.null_figure(made_up.assign(is_true=False)).remark
