@@ -39,6 +39,22 @@ class TaskLabel:
         return name if self.label in ("stress", "") else f"{name}\n{label_words(self.label)}"
 
 
+def task_words(rows: pd.DataFrame) -> str:
+    """A sentence that names the one task of some rows, for a caption; empty where there are several.
+
+    >>> import pandas as pd
+    >>> task_words(pd.DataFrame({"task": ["cross:A:B"], "label": ["root_hair"]}))
+    'The task: cross-experiment split, A → B (root hair).'
+    """
+    tasks = rows[["task", "label"]].drop_duplicates()
+    if len(tasks) != 1:
+        return ""
+    task, label = tasks.iloc[0]
+    title = TaskLabel(task, "").title.replace("\n", " ")
+    other = "" if label in ("stress", "") else f" ({label_words(label)})"
+    return f"The task: {PROTOCOLS[task.split(':')[0]].lower()}, {title}{other}."
+
+
 def paper_rows(results: pd.DataFrame, *, tissue: str | None = None, n_train: str | int | None = "all"):
     """The rows behind the paper's figures: one for each task, label, head, representation and n_train.
 

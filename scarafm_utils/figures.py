@@ -129,7 +129,7 @@ def protocol_gradient(
     """One data set through the three protocols: methods that keep gene identity against pooled ones.
 
     The further panel of the released code for Figure 2 (it follows GSE273033): ENS, PCA and CNN against
-    WM and CLS, as paired violins with a dashed trend through the means.  A violin describes heads and
+    WM and CLS, as paired violins with a dashed line through the means.  A violin describes heads and
     representations, not repeated experiments; its points are drawn, and under three values only they are.
 
     Parameters
@@ -145,7 +145,9 @@ def protocol_gradient(
         rows = rows[rows["n_train"] == fullest_size(rows, n_train)]
     figure = PageFigure(PAGE_WIDTH, 3.9)
     figure.data = shown_columns(rows[rows["representation"].isin([*CONSERVING, *POOLED])])
-    figure.remark = below_chance(figure.data["auroc"])
+    others = ", ".join(dict.fromkeys(rows.loc[rows["protocol"] == "cross", "test_dataset"]))
+    tested = f"The cross-experiment split tests on {others}." if others else ""
+    figure.remark = " ".join(filter(None, [tested, below_chance(figure.data["auroc"])]))
     ax = figure.panel(0.65, 0.75, PAGE_WIDTH - 0.8, 2.55)
     for family in FAMILIES:
         _draw_family(ax, rows, family)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .figure_rows import SLOTS, TaskLabel, fullest_size, ordered_tasks, paper_rows, shown_columns
+from .figure_rows import SLOTS, TaskLabel, fullest_size, ordered_tasks, paper_rows, shown_columns, task_words
 from .figure_style import (
     COLOURS,
     GREY,
@@ -212,4 +212,6 @@ def task_figure(
         blank = results.head(1).assign(representation="raw", head="LR", auroc=float("nan"), fidelity="paper")
         rows = paper_rows(blank, n_train=None)
     chosen = rows[rows["n_train"] == fullest_size(rows, n_train)]
-    return bars_figure(chosen, simulated=simulated, height=2.4, least=1)
+    figure = bars_figure(chosen, simulated=simulated, height=2.4, least=1)
+    figure.remark = " ".join(filter(None, [task_words(chosen), figure.remark]))
+    return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .figure_rows import TaskLabel, main_fidelity, shown_columns, with_text_keys
+from .figure_rows import TaskLabel, main_fidelity, shown_columns, task_words, with_text_keys
 from .figure_style import (
     GREY,
     NARROW_WIDTH,
@@ -163,7 +163,7 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     ax.set_xlim(right=1.02)
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
     hollow = HOLLOW if rows["kind"].str.startswith("matched").any() else ""
-    figure.remark = " ".join(filter(None, [hollow, below_chance(rows["auroc"])]))
+    figure.remark = " ".join(filter(None, [task_words(rows), hollow, below_chance(rows["auroc"])]))
     readable_ticks(ax)
     return mark_simulated(figure, simulated)
 

@@ -40,7 +40,7 @@ contrasts statements claims
 figure_style figure_rows comparisons
 figures_bars figures_data figures_methods figures_maps figures_pretraining figures_scaling figures_units
 figures_claims figures_rigor figures_worlds figures_workshop figures
-page_tables attachments tables tables_pretraining data_page
+page_tables attachments tables_data tables tables_pretraining data_page
 cell_files embedding_files stored_heads predictions
 browser printing page_fixes
 tidy run_facts execution chapters explorer_data explorer run_picker provenance runs site_pages hover episodes site

@@ -334,7 +334,9 @@ def test_gradient_runs_through_the_means_of_both_families():
         assert list(trends[family].get_ydata()) == pytest.approx(
             list(means[["random", "replicate", "cross"]])
         )
+    assert figure.remark == "The cross-experiment split tests on ERP132245."
     nothing = figures.protocol_gradient(table, dataset="GSE1")
+    assert nothing.remark == ""
     assert [t.get_text() for t in nothing.axes[0].texts] == ["n/a"] * 6
 
 
@@ -420,7 +422,9 @@ def test_nulls_are_all_drawn_and_the_condition_itself_stays_out_of_the_mean():
 
 def test_what_only_some_drawings_show_is_explained_there_only():
     table = held_out_results()
-    assert figures.heldout_figure(table).remark == ""
+    assert figures.heldout_figure(table).remark == "", "two tasks have no sentence that names one"
+    one = table.query("task == 'random:GSE273033'")
+    assert figures.heldout_figure(one).remark == "The task: random split, GSE273033."
     matched = table[table["held_out"] == "R2"].assign(fidelity="matched", auroc=[0.41])
     said = figures.heldout_figure(pd.concat([table, matched])).remark
     assert said.startswith("Hollow circles and squares of one line") and "1 of 4 results lies below 0.5" in said
@@ -434,10 +438,11 @@ def test_what_only_some_drawings_show_is_explained_there_only():
 @pytest.mark.parametrize("draw", [figures.leaf_figure, figures.task_figure, figures.root_figure])
 def test_results_below_chance_are_counted_and_explained(draw):
     table = results(LEAF[:1]).assign(tissue="root" if draw is figures.root_figure else "leaf")
-    assert draw(table).remark == ""
+    named = "The task: random split, ERP132245." if draw is figures.task_figure else ""
+    assert draw(table).remark == named
     below = (table["n_train"] == "all") & (table["representation"] == "CLS")
     table.loc[below, "auroc"] = 0.4
-    assert draw(table).remark.startswith("3 of 22 results lie below 0.5, the score of a coin:")
+    assert draw(table).remark.startswith(f"{named} 3 of 22 results lie below 0.5, the score of a coin:".lstrip())
 
 
 @pytest.mark.parametrize(("low", "high"), [(60, 390), (150, 30_000), (1000, 1_000_000), (900, 1300)])

@@ -120,10 +120,41 @@ def test_what_is_the_same_in_every_row_is_said_once():
     rows = pd.DataFrame([row(head=h, held_out="r1", n_test=80) for h in ("LR", "XGB")])
     table = tables.result_table(rows)
     assert "held_out" not in table and "n_test" not in table
-    assert "<caption>In every row held out: r1; test cells: 80. Balanced accuracy is" in tables.full_text(table).data
+    said = "<caption>The same in every row: held out r1, test cells 80. Balanced accuracy is"
+    assert said in tables.full_text(table).data
     other = tables.result_table(rows.assign(n_test=[80, 81], balanced_accuracy=0.7))
-    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"] == "In every row held out: r1."
+    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"] == "The same in every row: held out r1."
     assert other["balanced_accuracy"].tolist() == [0.7, 0.7] and "balanced_accuracy" not in table
+
+
+def test_results_stand_by_training_size_and_then_in_the_order_of_the_figures():
+    names = ("raw", "CLS", "WM", "ENS")  # as profiles name them
+    rows = [row(n_train=n, representation=r, n_train_cells=c) for n, c in (("100", 100), ("all", 1378)) for r in names]
+    rows += [row(representation="depth", n_train_cells=1378), row(n_train="100", head="XGB", n_train_cells=100)]
+    table = tables.result_table(pd.DataFrame(rows))
+    assert list(table.index.get_level_values("n_train")) == ["100"] * 5 + ["all (1,378)"] * 5
+    order = ["raw", "raw", "ENS", "WM", "CLS", "raw", "ENS", "WM", "CLS", "depth"]
+    assert list(table.index.get_level_values("representation")) == order
+    assert list(tables.result_table(pd.DataFrame(rows[:4]).assign(n_train="all")).index.levels[0]) == ["all (100)"]
+    other = pd.DataFrame(rows).assign(n_train="all", n_train_cells=range(10))
+    assert list(tables.result_table(other).index.levels[0]) == ["all"], "no number that is true of some rows only"
+
+
+def test_results_with_a_value_are_counted_by_representation_and_head():
+    rows = [row(), row(seed=1), row(auroc=np.nan), row(representation="depth"), row(representation="CLS", head="XGB")]
+    rows += [row(representation="ENS")]
+    counts = tables.result_counts(pd.DataFrame(rows))
+    assert counts["LR"].to_dict() == {"raw": 2, "ENS": 1, "CLS": 0, "depth": 1}
+    assert counts["XGB"].to_dict() == {"raw": 0, "ENS": 0, "CLS": 1, "depth": 0}
+    assert list(counts.index) == ["raw", "ENS", "CLS", "depth"]
+
+
+def test_the_data_sets_of_a_task_come_with_their_stress():
+    demo = open_workspace("demo")
+    assert tables.study_words(demo, "random:GSE273033") == "GSE273033 (Drought Response)"
+    assert tables.study_words(demo, "cross:GSE273033:ERP132245") == "GSE273033 and ERP132245 (Drought Response)"
+    unlike = tables.study_words(demo, "cross:GSE273033:SRP398011")
+    assert unlike == "GSE273033 (Drought Response) and SRP398011 (Pseudomonas syringae Infection)"
 
 
 def test_counts_have_no_decimals_and_scores_keep_theirs():
