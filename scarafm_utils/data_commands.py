@@ -33,8 +33,7 @@ def data_list(
 ) -> None:
     """List data sets: tissue, role, cells, size of the download, what is on disk, stress."""
     from .data_requests import read_request
-    from .fetching import in_bytes
-    from .inventory import expected_files, inspect
+    from .inventory import expected_files, in_bytes, inspect
 
     asked = read_request(
         tissue=tissue, role=role, profile=profile, source=source, data_dir=data_dir, manifest=manifest

@@ -13,7 +13,7 @@ from pathlib import Path
 from .designs import design_of_entry, partners, verdicts
 from .files import write_text
 from .hub import REPOSITORY
-from .inventory import State, expected_files, inspect
+from .inventory import State, expected_files, in_bytes, inspect
 from .manifest import ROLES, TISSUES, Dataset, Label, SourceKey, SourceSpec, select
 from .workspace import Workspace, processed_facts
 
@@ -143,7 +143,7 @@ def _source(workspace: Workspace, d: Dataset, key: str, spec: SourceSpec) -> dic
         "data set": escape(d.id),
         "source": _SOURCES[key],
         "address": _address(key, spec),
-        "size in bytes": f"{size:,}" if size else UNKNOWN,
+        "size": in_bytes(size) if size else UNKNOWN,
         _CHECKSUM: f"<code>{checksum}</code> {how}" if checksum else f"{UNKNOWN}, {how}",
         "format": _FORMATS.get(spec.format, spec.format),
         "terms of use": _linked(spec.terms),
@@ -187,8 +187,13 @@ def _breakable(address: str) -> str:
 
 
 def _table(caption: str, rows: Sequence[dict[str, str]], *, style: str = "data-table") -> str:
-    """A table that scrolls inside its own box, with the data sets fixed at its left edge; cells are HTML."""
-    kept = [column for column in rows[0] if any(row[column] for row in rows)]
+    """A table that scrolls inside its own box, with the data sets fixed at its left edge; cells are HTML.
+
+    A column without a word is left out; one that is unknown throughout becomes a word of the caption.
+    """
+    unknown = [column for column in rows[0] if all(row[column] == UNKNOWN for row in rows)]
+    kept = [column for column in rows[0] if any(row[column] for row in rows) and column not in unknown]
+    caption += f"; unknown for all of them: {', '.join(unknown)}" if unknown else ""
     head = "".join(f'<th scope="col" class="{_css(column)}">{escape(column)}</th>' for column in kept)
     cells = ["".join(f'<td class="{_css(c)}">{row[c]}</td>' for c in kept[1:]) for row in rows]
     lines = [f'<tr><th scope="row">{row[kept[0]]}</th>{rest}</tr>' for row, rest in zip(rows, cells, strict=True)]
@@ -202,5 +207,5 @@ def _table(caption: str, rows: Sequence[dict[str, str]], *, style: str = "data-t
 
 def _css(column: str) -> str:
     """Long prose gets a wider column than words; numbers stand under one another."""
-    long, numbers = ("note", "terms of use"), ("cells", "size in bytes")
+    long, numbers = ("note", "terms of use"), ("cells", "size")
     return "long" if column in long else "number" if column in numbers else "short"

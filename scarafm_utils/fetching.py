@@ -15,7 +15,7 @@ from .data_requests import Request
 from .downloads import PATIENT, Network, Watcher
 from .errors import InputError
 from .hub import fetch_release
-from .inventory import bytes_to_fetch, expected_files, inspect
+from .inventory import bytes_to_fetch, expected_files, in_bytes, inspect
 from .manifest import Dataset
 from .sources import SOURCES, fetch
 
@@ -37,15 +37,6 @@ def fetch_all(asked: Request, *, network: Network = PATIENT) -> list[str]:
         tell = {"network": network, "watcher": watcher}
         failed = [d.id for i, d in enumerate(asked.datasets, start=1) if not _fetch_one(asked, d, i, tell)]
         return failed + _fetch_encoder(asked)
-
-
-def in_bytes(n: int) -> str:
-    """A number of bytes as people write it.
-
-    >>> in_bytes(25_925_673), in_bytes(2_662_249_535)
-    ('25.9 MB', '2.66 GB')
-    """
-    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
 
 
 def count_of(n: int, what: str) -> str:

@@ -164,3 +164,12 @@ def _opens(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def in_bytes(n: int) -> str:
+    """A number of bytes as people write it.
+
+    >>> in_bytes(25_925_673), in_bytes(2_662_249_535)
+    ('25.9 MB', '2.66 GB')
+    """
+    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"

@@ -18,6 +18,7 @@ _FIXES = [
         "a button in the side bar without a name",
     ),
     (r'(?:role="list" )?class="citation-list"', 'class="citation-list"', "a list whose children are no list items"),
+    (r"<title>(.*) &#8212; \1</title>", r"<title>\1</title>", "the book's title twice, as that of its first page"),
     (r"Exercise \((\d+): ([^<]*)\)(?=<)", r"Exercise \1: \2", "an exercise's number and title in brackets"),
     (r"Exercise \(Spare: ([^<]*)\)(?=<)", r"Spare exercise: \1", "the same, of an exercise without number"),
     (r"(Solution to)(<a[^>]*>) ", r"\1 \2", "an underlined space before the exercise's name"),

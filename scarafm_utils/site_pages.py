@@ -22,7 +22,7 @@ from .workspace import PROJECT, Workspace, open_workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .manifest import Label
+    from .manifest import Dataset, Label
 
 _QUOTES = """:::{{card}} What the paper claims
 :class-card: front-card
@@ -63,7 +63,7 @@ The table gives the AUROC of logistic regression on raw values, in a random spli
 held out in turn.
 What is told apart are cell types or states of the cell cycle, not stress, so these numbers test no claim of the
 paper; they show how much libraries of one study differ.
-They are kept in the repository: {origin}.
+They are kept in the repository: {origin}.{part}
 
 {table}
 
@@ -87,13 +87,14 @@ def write_pages(workspace: Workspace, folder: Path) -> list[Path]:
 
 def quotes_text() -> str:
     """The card of the paper's claims: whole sentences or their beginnings, with the section of each."""
-    claims = "\n".join(dict.fromkeys(f"- “{s.sentence}” ({_number(s)})" for s in STATEMENTS.values()))
+    claims = "\n".join(dict.fromkeys(f"- “{s.sentence}” ({_place(s)})" for s in STATEMENTS.values()))
     return _QUOTES.format(claims=claims)
 
 
-def _number(says: Statement) -> str:
-    """The section of a statement, by its number where it has one."""
-    return says.section.split()[0]
+def _place(says: Statement) -> str:
+    """Where the paper says it: the abstract, or a section by its number."""
+    number = says.section.split()[0]
+    return f"section\N{NO-BREAK SPACE}{number}" if number[0].isdigit() else number.lower()
 
 
 def front_text(workspace: Workspace) -> str:
@@ -132,11 +133,19 @@ def kept_text() -> str:
     """The numbers from real cells that are kept in the repository, with origin, date and command."""
     table, facts = read_real_numbers()
     shift = table[(table["panel"] == "shift") & (table["variant"] == "as it stands")]
-    labels = open_workspace(PROFILE).manifest[DATASET].labels
-    rows = [_kept_row(labels[name], part) for name, part in shift.groupby("label", sort=False)]
+    dataset = open_workspace(PROFILE).manifest[DATASET]
+    rows = [_kept_row(dataset.labels[name], part) for name, part in shift.groupby("label", sort=False)]
     head = ["cells told apart", "random split", "held out: lowest", "held out: median", "held out: highest"]
     n, said = shift["held_out"].nunique(), origin(facts).replace(facts["command"], f"`{facts['command']}`")
-    return _KEPT.format(n=n, origin=said, table=_markdown_table(head, rows))
+    return _KEPT.format(n=n, origin=said, part=_part_of(dataset, facts["cells"]), table=_markdown_table(head, rows))
+
+
+def _part_of(dataset: Dataset, cells: int) -> str:
+    """A sentence on the whole of a data set where a file holds fewer cells than it; else nothing."""
+    if cells >= dataset.n_cells:
+        return ""
+    whole = f"{dataset.n_cells:,} cells" + (f" in {dataset.libraries} libraries" if dataset.libraries else "")
+    return f"\nThat file is a reduced one: the data set has {whole}."
 
 
 def _kept_row(label: Label, part: pd.DataFrame) -> list[str]:
@@ -156,7 +165,7 @@ def claims_text(*, linked: bool = False) -> str:
         sentence = s.sentence.replace(s.quote, f"**{s.quote}**")
         section = f"{{ref}}`{claim_label(s.name)}`, " if linked else ""
         items += [
-            f"1. “{sentence}” ({_number(s)})",
+            f"1. “{sentence}” ({_place(s)})",
             f"   - Here: {section}`claims.{s.name}`",
             f"   - Measured: {s.estimand}",
             f"   - Unit: {s.unit}",

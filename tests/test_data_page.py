@@ -56,20 +56,30 @@ def test_all_data_sets_stand_with_the_papers_facts_and_unknown_as_unknown(tmp_pa
     assert list(table) != [] and set(table) == set(demo.manifest)
     for name, row in table.items():
         d = demo.manifest[name]
-        assert (row["cells"], row["lab"]) == (f"{d.n_cells:,}", d.lab)
+        assert row["cells"] == f"{d.n_cells:,}" and row.get("organ", "unknown") == d.tissue_detail
         assert row["citation"] == d.citation.removeprefix("https://")
     assert table["SRP169576"]["stress"] == "Sucrose Response" and table["SRP169576"]["libraries"] == "10"
     assert table["ERP132245"]["libraries by class"] == "control 1, stress 1"
     assert table["GSE226826"]["libraries"] == "unknown" and table["GSE226826"]["material"] == "nuclei"
-    assert "Root, pretraining: 11 data sets, 877,551 cells" in facts_html(demo)
+    assert "Root, pretraining: 11 data sets, 877,551 cells; unknown for all of them: " in facts_html(demo)
 
 
-def test_every_source_has_its_address_bytes_checksum_and_terms(laptop):
+def test_a_column_that_is_unknown_throughout_is_said_in_the_caption_only(tmp_path):
+    demo = workspace("demo", tmp_path)
+    for table in BeautifulSoup(facts_html(demo), "html.parser").find_all("table"):
+        caption, names = table.caption.get_text(), [cell.get_text() for cell in table.thead.find_all("th")]
+        assert "unknown for all of them: " in caption and not {"lab", "licence"} & set(names)
+        for i, name in enumerate(names[1:]):
+            column = [row.find_all("td")[i].get_text() for row in table.tbody.find_all("tr")]
+            assert set(column) != {"unknown"} and name not in caption.partition(": ")[2].partition(": ")[2]
+
+
+def test_every_source_has_its_address_size_checksum_and_terms(laptop):
     table = {(row["data set"], row["source"]): row for row in rows(sources_html(laptop))}
     assert len(table) == sum(len(d.sources) for d in laptop.manifest.values())
     row = table[DATASET, "scPlantDB"]
     assert row["address"] == "biobigdata.nju.edu.cn/scplantdb/datasets/ERP132245.h5ad.gz"
-    assert row["size in bytes"] == "25,925,673"
+    assert row["size"] == "25.9 MB"
     assert CHECKSUM not in row, "one sentence of the page, not a column of unknowns"
     assert row["terms of use"] == "unknown"
     assert table["GSE235495", "GEO"]["terms of use"].startswith("NCBI restricts neither use")

@@ -25,6 +25,8 @@ SHA = "ab" * 32
             'Solution to<a href="#ex"> Exercise (Spare: is it the size?)</a>',
             'Solution to <a href="#ex">Spare exercise: is it the size?</a>',
         ),
+        ("<title>A book &#8212; A book</title>", "<title>A book</title>"),
+        ("<title>Licence &#8212; A book</title>",) * 2,
         ('<section id="solution-content">\n<p>x</p>', "<section>\n<p>x</p>"),
         ("<p>Exercise (1) of the book, and Exercise (2: x) in a text</p>",) * 2,
     ],

@@ -32,7 +32,9 @@ def opened(name, folder):
 def test_the_first_page_quotes_a_sentence_for_every_claim_and_none_twice():
     text = site_pages.quotes_text()
     quoted = re.findall(r"^- “([A-Z].*(?:\.| …))” \((.+)\)$", text, re.MULTILINE)
-    assert set(quoted) == {(s.sentence, s.section.split()[0]) for s in STATEMENTS.values()}
+    places = {"Abstract": "abstract", "3.1": "section 3.1", "3.2": "section 3.2", "4": "section 4"}
+    quoted = [(sentence, place.replace("\N{NO-BREAK SPACE}", " ")) for sentence, place in quoted]
+    assert set(quoted) == {(s.sentence, places[s.section.split()[0]]) for s in STATEMENTS.values()}
     assert len(quoted) == text.count("\n- ") == len(set(quoted))
 
 
@@ -71,6 +73,13 @@ def test_numbers_kept_from_real_cells_come_with_origin_date_and_command():
     assert "| S phase against G1/G0 phase |" in text, "in the words of the data, not of the code"
     random = rows.loc[rows["protocol"] == "random", "auroc"].item()
     assert f"| Root hair against Non-hair | {random:.3f} | {held_out.min():.3f} |" in text
+    assert "That file is a reduced one: the data set has 35,665 cells in 10 libraries." in text
+
+
+def test_a_whole_file_of_real_cells_is_not_called_a_reduced_one(monkeypatch):
+    table, facts = real_numbers.read_real_numbers()
+    monkeypatch.setattr(site_pages, "read_real_numbers", lambda: (table, facts | {"cells": 35_665}))
+    assert "35,665 cells of SRP169576" in site_pages.kept_text() and "reduced" not in site_pages.kept_text()
 
 
 def test_the_status_page_lists_every_run_in_its_state(tmp_path):
