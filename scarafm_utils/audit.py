@@ -251,7 +251,9 @@ def measured_effects(
             said[topics[str(name)]] = f"{change} points of AUROC on average, {least} to {most} by task"
     if len(bars):
         ratio = bars.div(bars["book"], axis=0).median()
-        said["Error bars"] = f"width against this book's: {ratio['ten']:.1f} and {ratio['tenth']:.1f} times"
+        said["Error bars"] = (
+            f"width against this book's, median over tasks: {ratio['ten']:.1f} and {ratio['tenth']:.1f} times"
+        )
     topics = {
         "extra token for a missing gene": "Genes that a data set lacks",
         "key maximum over the batch": "Key stabiliser of FAVOR+",

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-DESIGNED, NOT_AS_DESIGNED, NOT_DESIGNED = "behaves as designed", "does not", "not designed for"
+DESIGNED, NOT_AS_DESIGNED = "behaves as designed", "does not behave as designed"
+NOT_DESIGNED = "nothing was designed for this claim"
 SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell"
 MISSING = "not measured in this profile"
 
@@ -323,8 +324,7 @@ def _detail(
         return f"missing: no results for '{says.estimand.split(';')[0]}'"
     if simulated:  # whether made-up cells agree with the paper says nothing
         values, digits = units["value"], scale_digits(says.scale)
-        if len(values) == 1:
-            return f"1 unit, {values.item():.{digits}f}"
-        return f"{len(values)} units, from {values.min():.{digits}f} to {values.max():.{digits}f}"
+        low, high = (number_text(value, digits) for value in (values.min(), values.max()))
+        return f"{len(values)} units, from {low} to {high}" if len(values) > 1 else f"1 unit, {low}"
     words = f"{_share(units, says.agrees)} units and {agree} of {n_datasets} data sets agree"
     return f"{words}; {said}" if said else words

@@ -29,6 +29,8 @@ COLOURS = {
     "PCA_3": "#F0E442",
     "CNN": "#000000",
 }
+#: Edges of marks: the same colours, but the palest one darker, since a thin line of it cannot be seen on white.
+EDGES = COLOURS | {"PCA_3": "#9A8B00"}
 HATCHES = dict(zip(COLOURS, ["", "////", "++++", "xxxx", "\\\\\\\\", "||||", "----", ""], strict=True))
 MARKERS = dict(zip(COLOURS, ["o", "s", "D", "v", "^", "P", "X", "*"], strict=True))
 

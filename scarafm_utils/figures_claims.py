@@ -9,6 +9,7 @@ from .claims import units_table
 from .comparisons import unit_differences
 from .figure_style import (
     COLOURS,
+    EDGES,
     GREY,
     NARROW_WIDTH,
     PAGE_WIDTH,
@@ -143,7 +144,7 @@ def _draw_representations(ax, units: pd.DataFrame, order: list[str]) -> None:
         mine = units[units["representation"] == name]
         for (_, row), offset in zip(mine.iterrows(), spread(len(mine), 0.4) if len(mine) else [], strict=True):
             face = COLOURS[name] if row["tissue"] == "leaf" else "white"
-            look = {"markerfacecolor": face, "markeredgecolor": COLOURS[name], "markersize": 5}
+            look = {"markerfacecolor": face, "markeredgecolor": EDGES[name], "markersize": 5}
             ax.plot([row["difference"]], [y + offset], marker="o", linestyle="none", gid=f"unit|{name}", **look)
         if len(mine):
             median = mine["difference"].median()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .figure_style import (
     COLOURS,
+    EDGES,
     GREY,
     NARROW_WIDTH,
     PAGE_WIDTH,
@@ -186,7 +187,8 @@ def leakage_figure(table: pd.DataFrame, *, note: str = "", simulated: bool = Fal
         for rows, marker, face, lane in ((mine & ~itself, "o", colour, -0.12), (mine & itself, "D", "white", 0.18)):
             values = table.loc[rows, "auroc"]
             offsets = [y + lane + o for o in spread(len(values), 0.16)] if len(values) else []
-            style = {"marker": marker, "markerfacecolor": face, "markeredgecolor": colour, "markersize": 5.5}
+            edge = EDGES.get(name, GREY)
+            style = {"marker": marker, "markerfacecolor": face, "markeredgecolor": edge, "markersize": 5.5}
             ax.plot(values, offsets, linestyle="none", alpha=0.85, gid=f"{name}|{marker}", **style)
         middle = table.loc[mine & ~itself, "auroc"].median()
         ax.plot([middle] * 2, [y - 0.3, y + 0.06], color="black", linewidth=1.8, gid=f"median|{name}")

@@ -17,6 +17,7 @@ from .figure_style import (
     mark_simulated,
     styled,
 )
+from .words import shown_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,10 @@ def _protocol_handles() -> list:
     from matplotlib.lines import Line2D
 
     style = {"linestyle": "none", "markersize": 8, "markeredgecolor": "black"}
-    return [Line2D([], [], marker=PROTOCOL_MARKERS[p], color=PROTOCOL_COLOURS[p], label=p, **style) for p in PROTOCOLS]
+    return [
+        Line2D([], [], marker=PROTOCOL_MARKERS[p], color=PROTOCOL_COLOURS[p], label=text, **style)
+        for p, text in PROTOCOLS.items()
+    ]
 
 
 @styled
@@ -81,9 +85,10 @@ def likeness_figure(table: pd.DataFrame) -> PageFigure:
         ax = figure.panel(0.75 + (i % 2) * (width + 0.9), 0.45 + (i // 2) * 2.4, width, 1.6)
         rows = table[table["property"] == prop]
         style = {"marker": "o", "markersize": 5, "color": REAL, "label": "real nuclei"}
-        ax.plot(rows["group"], rows["real"], **style, gid=f"{prop}|real")
+        at = [shown_cell("group", group) for group in rows["group"]]
+        ax.plot(at, rows["real"], **style, gid=f"{prop}|real")
         style = {"marker": "s", "markersize": 5, "color": SIMULATED, "linestyle": "--", "label": "simulated cells"}
-        ax.plot(rows["group"], rows["simulated"], **style, gid=f"{prop}|simulated")
+        ax.plot(at, rows["simulated"], **style, gid=f"{prop}|simulated")
         ax.set(ylabel=label, xlabel=groups, ylim=(0, None))
         ax.tick_params(axis="x", labelsize=7.5, rotation=25 if prop.endswith("mean") else 0)
         ax.grid(axis="y", color="#E4E4E4", linewidth=0.6)

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 
 #: What a page writes where the paper, or this build, has no value.
 ABSENT = "–"
+#: Above a table of simulated cells on a page that shows real ones too.
+SIMULATED = "Simulated cells, not the paper's."
 
 
-def or_absent(table: pd.DataFrame, reason: str, *, digits: int | Mapping[str, int] | None = None) -> HTML:
-    """Show a table whole (`digits` as in `full_text`); where it has no row, say in one sentence why."""
+def or_absent(
+    table: pd.DataFrame, reason: str, *, digits: int | Mapping[str, int] | None = None, simulated: bool = False
+) -> HTML:
+    """Show a table whole, with the settings of `full_text`; where it has no row, say in one sentence why."""
     from IPython.display import HTML
 
     said = HTML(f"<p><em>No result in this build: {escape(reason)}.</em></p>")
-    return full_text(table, digits=digits) if len(table) else said
+    return full_text(table, digits=digits, simulated=simulated) if len(table) else said
 
 
-def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = None) -> HTML:
+def full_text(
+    table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = None, simulated: bool = False
+) -> HTML:
     """Show a table whole: no cell is cut short, no row left out; text is escaped, columns are called by words.
 
     An index that only counts the rows is not shown, nor is the name of all columns together.  A sentence in
@@ -37,6 +43,8 @@ def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = N
     digits
         Decimals of floating-point numbers, of all columns or by the name of a column; where a column
         is not named 3, and fewer for counts.
+    simulated
+        Say above the table that its cells are simulated.
     """
     import pandas as pd
     from IPython.display import HTML
@@ -47,7 +55,8 @@ def full_text(table: pd.DataFrame, *, digits: int | Mapping[str, int] | None = N
     counts = table.index.names == [None] and isinstance(table.index, pd.RangeIndex)
     with pd.option_context("display.max_colwidth", None):
         text = _in_words(table).to_html(na_rep=ABSENT, formatters=written, border=0, index=not counts)
-    caption = f"\n  <caption>{escape(table.attrs['caption'])}</caption>" if table.attrs.get("caption") else ""
+    said = " ".join(filter(None, [SIMULATED if simulated else "", table.attrs.get("caption", "")]))
+    caption = f"\n  <caption>{escape(said)}</caption>" if said else ""
     return HTML(text.replace(">", f">{caption}", 1))
 
 

@@ -157,10 +157,17 @@ def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
     if "drawing" in tags:
         return "none, a drawing"
     if "real-cells" in tags:
-        from .real_numbers import origin, read_real_numbers
+        from .real_numbers import read_real_numbers
 
-        return f"real cells, from numbers kept in the repository: {escape_markup(origin(read_real_numbers()[1]))}"
+        return f"real cells, from numbers kept in the repository: {origin_markdown(read_real_numbers()[1])}"
     return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
+
+
+def origin_markdown(facts: dict[str, Any]) -> str:
+    """Where the numbers come from that the repository keeps, with the command that made them."""
+    from .real_numbers import origin
+
+    return f"{escape_markup(origin(facts))}; made with `{facts['command']}`"
 
 
 def _facts_of_cells(cell: NotebookNode, facts: dict[str, Any]) -> dict[str, Any]:

@@ -133,10 +133,10 @@ def gene_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def origin(facts: dict) -> str:
-    """One sentence on where the committed numbers come from."""
+    """Where the committed numbers come from, without the command that made them."""
     return (
         f"{facts['cells']:,} cells of {facts['dataset']} ({facts['file']}, SHA-256 {facts['sha256'][:12]}…), "
-        f"computed on {facts['date']} with {facts['command']}, not by this build"
+        f"computed on {facts['date']}, not by this build"
     )
 
 

@@ -11,12 +11,13 @@ import yaml
 from .chapters import evaluation_runs, page_runs
 from .data_page import told_apart
 from .files import write_text
-from .provenance import run_lines
-from .real_numbers import DATASET, PROFILE, origin, read_real_numbers
+from .provenance import origin_markdown, run_lines
+from .real_numbers import DATASET, PROFILE, read_real_numbers
 from .run_facts import failure_path
 from .runs import read_run
 from .statements import STATEMENTS, Statement
 from .tidy import caption_notice, escape_markup, run_sizes, run_title
+from .words import label_words
 from .workspace import PROJECT, Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def found_table(workspace: Workspace) -> str:
         for protocol, row in protocol_means(results).iterrows():
             if row["n_tasks"]:
                 values = [in_words(row["auroc"]), in_words(row["auroc_hard"]), int(row["n_tasks"])]
-                rows.append([f"{tissue}, {label.replace('_', ' ')}", protocol, *values])
+                rows.append([f"{tissue}, {label_words(label)}", protocol, *values])
     return _markdown_table(["label", "protocol", "AUROC", "hard labels", "tasks"], rows)
 
 
@@ -136,7 +137,7 @@ def kept_text() -> str:
     dataset = open_workspace(PROFILE).manifest[DATASET]
     rows = [_kept_row(dataset.labels[name], part) for name, part in shift.groupby("label", sort=False)]
     head = ["cells told apart", "random split", "held out: lowest", "held out: median", "held out: highest"]
-    n, said = shift["held_out"].nunique(), origin(facts).replace(facts["command"], f"`{facts['command']}`")
+    n, said = shift["held_out"].nunique(), origin_markdown(facts)
     return _KEPT.format(n=n, origin=said, part=_part_of(dataset, facts["cells"]), table=_markdown_table(head, rows))
 
 

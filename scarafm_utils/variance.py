@@ -85,7 +85,7 @@ def variance_table(repeats: pd.DataFrame) -> pd.DataFrame:
         found = variance_components(fits, overlap=fits["overlap"].mean()).set_index("component")
         spread = [round(100 * found.loc[name, "sd"], 1) for name in COMPONENTS]
         rows.append((*keys, round(fits["auroc"].mean(), 3), *spread, found.loc["library", "n"], len(fits)))
-    columns = ["task", "label", "mean AUROC", *(f"{name} (SD)" for name in COMPONENTS), "units", "fits"]
+    columns = ["task", "label", "mean AUROC", *(f"{name} (SD, points)" for name in COMPONENTS), "units", "fits"]
     table = pd.DataFrame(rows, columns=columns)
     keys = ["task", "label"] if (table["label"] != "stress").any() else ["task"]
     return table.drop(columns={"label"} - set(keys)).set_index(keys)

@@ -44,7 +44,8 @@ HEADINGS = {
 
 #: Words in place of cells, by the name of their column.
 CELLS = {
-    "label": {"s_phase": "S phase", "root_caps": "root caps"},
+    "label": {"s_phase": "S phase", "root_caps": "root caps", "hair": "root hair"},
+    "group": {f"{q}%": f"{q} %" for q in (5, 25, 50, 75, 95)},
     "property": {
         "library_size": "counts of a cell / median, by quantile",
         "genes_per_cell": "genes detected, share, by quantile",
@@ -109,12 +110,13 @@ def label_words(label: str) -> str:
 
 
 def number_text(value: float, digits: int, *, sign: bool = False) -> str:
-    """A number with fixed decimals and a true minus; nothing is less than zero that rounds to it.
+    """A number with fixed decimals and a true minus; what rounds to zero has no sign.
 
     >>> number_text(-0.46, 1), number_text(-0.04, 1), number_text(1234, 0), number_text(0.5, 1, sign=True)
     ('−0.5', '0.0', '1,234', '+0.5')
     """
-    return f"{round(float(value), digits) + 0.0:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+    shown = round(float(value), digits) + 0.0
+    return f"{shown:{'+' if sign and shown else ''},.{digits}f}".replace("-", "−")
 
 
 def p_text(value: float) -> str:
@@ -131,5 +133,5 @@ def cause_table() -> pd.DataFrame:
     import pandas as pd
 
     sizes = asdict(Effects())
-    rows = [{"setting": k, "what it is": what, "size": f"{sizes[k]:g}", "unit": u} for k, (what, u) in CAUSES.items()]
+    rows = [{"setting": k, "what it is": what, "size": f"{sizes[k]:,g}", "unit": u} for k, (what, u) in CAUSES.items()]
     return pd.DataFrame(rows).set_index("setting")

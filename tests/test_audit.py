@@ -103,7 +103,7 @@ def test_every_difference_has_an_effect_or_a_reason():
     assert set(effects) < {d.topic for d in DIFFERENCES}
     table = differences_table(effects).set_index("topic")
     assert table.loc["Classes", "effect"].startswith("−5.0 points of AUROC")
-    assert table.loc["Error bars", "effect"] == "width against this book's: 0.5 and 3.0 times"
+    assert table.loc["Error bars", "effect"] == "width against this book's, median over tasks: 0.5 and 3.0 times"
     assert table.loc["The first replicate", "effect"] == "no result in this build"
     lacking, keys = (table.loc[t, "effect"] for t in ("Genes that a data set lacks", "Key stabiliser of FAVOR+"))
     assert lacking.endswith("CLS by 20.0 % (mean of 8 cells, with 10 % of the genes missing)")

@@ -81,7 +81,7 @@ def test_the_rule_reversed_contradicts(n_datasets, verdict):
 
 
 @pytest.mark.parametrize(
-    ("cross", "estimate", "verdict"), [(0.6, 10, "behaves as designed"), (0.8, -10, "does not")]
+    ("cross", "estimate", "verdict"), [(0.6, 10, "behaves as designed"), (0.8, -10, "does not behave as designed")]
 )
 def test_the_order_is_as_strong_as_its_weaker_step(cross, estimate, verdict):
     results = table(
@@ -246,9 +246,9 @@ def test_simulated_cells_get_no_verdict_and_real_ones_only_two():
     ]  # fmt: skip
     rows += [r for d in "ABCD" for r in matched(d, "r1", rng.random(), rng.random())]
     made = assess_claims(table(*rows), simulated=True)
-    assert {c.verdict for c in made} <= {"behaves as designed", "does not", "not designed for"}
+    assert {c.verdict for c in made} <= {module.DESIGNED, module.NOT_AS_DESIGNED, module.NOT_DESIGNED}
     assert all(re.fullmatch(r"1 unit, \S+|\d+ units, from \S+ to \S+", c.detail) for c in made)
-    designed = {c.name for c in made if c.verdict != "not designed for"}
+    designed = {c.name for c in made if c.verdict != "nothing was designed for this claim"}
     assert designed == {"random_overestimates", "difficulty_order", "cross_plateau"}
     assert {c.verdict for c in assess_claims(table(*rows), simulated=False)} <= {
         "supported", "contradicted", "cannot tell",

@@ -265,7 +265,7 @@ def test_labels_other_than_stress_are_tasks_of_their_own():
     table = results(["random:SRP169576"], tissue="root")
     two = pd.concat([table.assign(label="s_phase"), table.assign(label="hair", auroc=table["auroc"] / 2)])
     figure = figures.root_figure(two)
-    assert [t.get_text() for t in with_gid(figure, "task")] == ["SRP169576\nS phase", "SRP169576\nhair"]
+    assert [t.get_text() for t in with_gid(figure, "task")] == ["SRP169576\nS phase", "SRP169576\nroot hair"]
     assert len(artists(figure, "bar")) == 44
 
 

@@ -59,7 +59,7 @@ def test_real_results_stand_on_the_first_page_of_a_real_build_only(tmp_path, mon
     (workspace.tables_dir / "results.csv").touch()
     monkeypatch.setattr("scarafm_utils.result_tables.read_results", lambda _: rows)
     text = site_pages.front_text(workspace)
-    assert "| root, hair | random | 0.93 | 0.85 | 1 |" in text and "**real cells** of SRP169576" in text
+    assert "| root, root hair | random | 0.93 | 0.85 | 1 |" in text and "**real cells** of SRP169576" in text
     assert "not stress.**" in text, "what the label is stands beside the numbers"
 
 

@@ -111,7 +111,7 @@ def test_a_page_shows_words_with_units_and_the_table_keeps_its_names():
     soup = BeautifulSoup(shown.data, "html.parser")
     heads = [cell.get_text() for cell in soup.select("thead th") if cell.get_text()]
     assert heads == ["drop, threshold put back (points)", "p (one-sided)", "PCA_1", "label", "representation"]
-    assert [cell.get_text() for cell in soup.select("tbody th")] == ["S phase", "raw", "hair", "PCA_1"]
+    assert [cell.get_text() for cell in soup.select("tbody th")] == ["S phase", "raw", "root hair", "PCA_1"]
     assert [cell.get_text() for cell in soup.select("td")] == ["−1.2", "< 0.001", "1", "0.5", "0.031", "2"]
     assert list(table.columns) == ["drop_recentred", "p_value", "PCA_1"] and table.index.names[0] == "label"
 
@@ -227,4 +227,5 @@ def test_no_two_root_studies_share_a_stress_and_leaf_studies_do():
 
 def test_a_table_without_rows_says_why():
     assert "<table" in tables.or_absent(pd.DataFrame({"a": [1]}), "x").data
+    assert "<caption>Simulated cells, not" in tables.or_absent(pd.DataFrame({"a": [1]}), "x", simulated=True).data
     assert tables.or_absent(pd.DataFrame(), "a < b").data == "<p><em>No result in this build: a &lt; b.</em></p>"

@@ -108,9 +108,9 @@ def test_the_table_of_a_page_has_a_row_for_each_task_in_points():
     repeats = pd.concat([one, other, failed]).assign(label="stress", overlap=0.5)
     table = variance_table(repeats)
     assert table.index.names == ["task"] and table["fits"].tolist() == [27, 9]
-    assert table["units"].tolist() == [3, 1] and np.isnan(table["library (SD)"].iloc[1])
+    assert table["units"].tolist() == [3, 1] and np.isnan(table["library (SD, points)"].iloc[1])
     expected = variance_components(one, overlap=0.5).set_index("component")["sd"] * 100
-    found = table.iloc[0][[f"{name} (SD)" for name in COMPONENTS]]
+    found = table.iloc[0][[f"{name} (SD, points)" for name in COMPONENTS]]
     assert found.tolist() == pytest.approx(expected.tolist(), abs=0.051)
     assert variance_table(repeats.assign(label="hair")).index.names == ["task", "label"]
     assert variance_table(repeats.head(0)).empty
