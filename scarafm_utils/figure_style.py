@@ -173,11 +173,15 @@ def _with_two_decimals(svg: bytes) -> bytes:
 
 
 def mark_simulated(figure: PageFigure, simulated: bool) -> PageFigure:
-    """Write 'simulated cells' into the lower right corner where that is what is shown."""
-    if simulated:
-        width, height = figure.get_size_inches()
-        settings = {"ha": "right", "va": "bottom", "fontsize": 8, "style": "italic", "color": "#A03000"}
-        figure.note(width - 0.06, height - 0.04, "simulated cells", gid="watermark", **settings)
+    """Write 'simulated cells' into the lower left corner, which a phone shows first, where that is what is shown."""
+    return corner_mark(figure, "simulated cells" if simulated else "", color="#A03000", gid="watermark")
+
+
+def corner_mark(figure: PageFigure, text: str, **settings) -> PageFigure:
+    """Write whose cells a figure shows into its lower left corner; nothing where `text` is empty."""
+    if text:
+        style = {"ha": "left", "va": "bottom", "fontsize": 8, "style": "italic", **settings}
+        figure.note(0.06, figure.get_size_inches()[1] - 0.04, text, **style)
     return figure
 
 

@@ -138,10 +138,11 @@ def bars_figure(
 
 
 def note_size(figure: PageFigure, n_train: str) -> None:
-    """Say in the lower left corner how many cells trained, unless it is all of them."""
+    """Say in the lower right corner how many cells trained, unless it is all of them."""
     if n_train != "all":
-        height = figure.get_size_inches()[1]
-        figure.note(0.06, height - 0.04, f"{n_train} training cells", va="bottom", fontsize=8, gid="size")
+        width, height = figure.get_size_inches()
+        settings = {"ha": "right", "va": "bottom", "fontsize": 8, "gid": "size"}
+        figure.note(width - 0.06, height - 0.04, f"{n_train} training cells", **settings)
 
 
 def _tissue_figure(

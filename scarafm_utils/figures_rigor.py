@@ -17,6 +17,7 @@ from .figure_style import (
     PageFigure,
     below_chance,
     chance_and_ceiling,
+    corner_mark,
     empty_figure,
     legend_row,
     mark_simulated,
@@ -40,12 +41,8 @@ VARIANTS = {"as it stands": "as the protocols stand", "same test cells": "same t
 
 
 def mark_real(figure: PageFigure, note: str) -> PageFigure:
-    """Write into the lower right corner that the cells are real, and whose; nothing where `note` is empty."""
-    if note:
-        width, height = figure.get_size_inches()
-        style = {"ha": "right", "va": "bottom", "fontsize": 8, "style": "italic", "color": "#00543D"}
-        figure.note(width - 0.06, height - 0.04, note, gid="real", **style)
-    return figure
+    """Write into the lower left corner that the cells are real, and whose; nothing where `note` is empty."""
+    return corner_mark(figure, note, color="#00543D", gid="real")
 
 
 def _need(table: pd.DataFrame, figure: str, columns: Sequence[str]) -> None:

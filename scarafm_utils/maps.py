@@ -292,7 +292,7 @@ def write_maps(workspace: Workspace, tissue: str) -> pd.DataFrame:
 
 
 def purity_table(workspace: Workspace, tissue: str, task: str = "all") -> pd.DataFrame:
-    """For a page: purity by data set, representation and colouring, in brackets mean and highest of permuted labels.
+    """For a page: purity by data set, representation and colouring, below it mean and highest of permuted labels.
 
     `task` ``all`` shows every map of the tissue, each data set or pair once.
     """
@@ -314,4 +314,4 @@ def purity_table(workspace: Workspace, tissue: str, task: str = "all") -> pd.Dat
 def _purity_text(row: dict) -> str:
     if row["purity"] != row["purity"]:
         return row["reason"]
-    return f"{row['purity']:.2f} ({row['permuted']:.2f},\u00a0{row['highest']:.2f})"
+    return f"{row['purity']:.2f}\n({row['permuted']:.2f},\u00a0{row['highest']:.2f})"

@@ -539,8 +539,14 @@ def test_architecture_shows_the_numbers_it_was_given():
 
 @pytest.mark.parametrize("name", DATA_FIGURES)
 def test_simulated_figures_carry_the_mark(name):
-    (mark,) = with_gid(DATA_FIGURES[name](simulated=True), "watermark")
-    assert mark.get_text() == "simulated cells"
+    figure = DATA_FIGURES[name](simulated=True)
+    (mark,) = with_gid(figure, "watermark")
+    assert mark.get_text() == "simulated cells" and mark.get_position()[0] < 0.1, "a phone shows the left edge first"
+    place = mark.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    canvas = FigureCanvasAgg(DATA_FIGURES[name]())
+    canvas.draw()
+    below = np.asarray(canvas.buffer_rgba())[::-1][int(place.y0) : int(place.y1), int(place.x0) : int(place.x1), :3]
+    assert below.size and below.min() == 255, "the mark covers nothing"
 
 
 def test_figures_of_real_cells_carry_no_mark():
