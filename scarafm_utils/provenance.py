@@ -203,7 +203,7 @@ def run_lines(facts: dict[str, Any]) -> dict[str, str]:
         "Data (SHA-256 of source files, else of processed cells)": ", ".join(cells),
         "Code": f"scarafm_utils {code['version']}, digest `{code['digest']}`{commit}" if code else "",
         "Run": run_cost(facts),
-        "Versions": ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items()),
+        "Versions": ", ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items()).replace("python ", "Python "),
     }
     return {name: text for name, text in lines.items() if text}
 

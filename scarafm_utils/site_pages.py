@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,10 +197,10 @@ def status_text(workspace: Workspace) -> str:
         link = f"{{doc}}`{title} </book/executed/{chapter}/{'index' if slug == 'index' else f'runs/{slug}'}>`"
         done = found and "error" not in found
         shown = [found.get(key, "") for key in ("date", "seconds", "peak_mb", "device")]
-        shown[0] = shown[0].removesuffix(" UTC")
+        shown[0], shown[3] = shown[0].removesuffix(" UTC"), _machine(shown[3])
         rows.append([link if done else title, _state(found), *shown, names.get(_environment(found), "")])
     head = ["run", "state", "date (UTC)", "seconds", "peak MB", "machine", "versions"]
-    listed = "\n".join(f"- **{name}**: {key}" for key, name in names.items()) if len(names) > 1 else "".join(names)
+    listed = "\n".join((f"- **{name}**: {key}." if len(names) > 1 else f"{key}.") for key, name in names.items())
     done = sum(row[1] == "done" for row in rows)
     counted = f"{done} of {len(rows)} runs of profile `{workspace.profile.name}` are done."
     machines = {row[5] for row in rows} - {""}
@@ -210,6 +211,11 @@ def status_text(workspace: Workspace) -> str:
         counted += f" All of them ran on one kind of machine: {machines.pop()}."
         head, *rows = [[*line[:5], *line[6:]] for line in (head, *rows)]
     return f"{counted}\n\n{_markdown_table(head, rows)}\n\n## Versions\n\n{listed or 'No run kept its versions.'}\n"
+
+
+def _machine(device: str) -> str:
+    """A machine as the page names it: one that is told by its cores had no GPU."""
+    return f"{device}, no GPU" if re.search(r"\d+ cores", device) else device
 
 
 def _facts_of(workspace: Workspace, chapter: str, slug: str) -> dict[str, Any]:
@@ -240,7 +246,10 @@ def _title(chapter: str, slug: str, task: str | None, label: str) -> str:
 
 
 def _markdown_table(head: list[str], rows: list[list[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    """A table; columns of numbers only stand at the right."""
+    filled = [[str(value) for value in column if value not in ("", None)] for column in zip(*rows, strict=True)]
+    numbers = [bool(column) and all(re.fullmatch(r"-?[\d.]+", value) for value in column) for column in filled]
+    lines = [head, ["---:" if right else "---" for right in numbers or [False] * len(head)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 

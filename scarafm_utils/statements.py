@@ -94,7 +94,7 @@ STATEMENTS = {
             "under single-experiment scenarios …",
             section="Abstract",
             estimand="raw minus the best learned representation (the best on these test cells, so a "
-            f"strict rival), points of AUROC; random and replicate; competitive: above −{COMPETITIVE:g}",
+            f"strict rival), points of AUROC; random and replicate; competitive: above −{COMPETITIVE:g} points",
             unit="task and held-out replicate",
             agrees=lambda points: points > -COMPETITIVE,
             said=(-COMPETITIVE, inf),
@@ -129,7 +129,7 @@ STATEMENTS = {
             sentence=_FEW_CELLS,
             section="3.1 Leaf tissue",
             estimand="CNN minus the best other representation and head, points of AUROC; cross tasks with "
-            f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: above −{TIED:g}",
+            f"1,000 to 5,000 training cells (without such sizes: the two smallest); tied: at least −{TIED:g} point",
             unit="direction of a pair",
             agrees=lambda points: points >= -TIED,
             said=(-TIED, inf),
@@ -153,10 +153,10 @@ STATEMENTS = {
             sentence="Training-size sweeps (Supplementary Figure 3) reveal dataset-dependent scaling, with harder "
             "tasks showing steeper gains while easier tasks saturate quickly.",
             section="3.2 Root tissue",
-            estimand="correlation over root data sets of gain (AUROC with all cells minus with the "
-            "fewest) with difficulty (minus the mean of the two ends, so that noise in one end does not "
-            "make the correlation); mean of the correlations without one data set each; a verdict only where "
-            "at most one in twenty orders of the data sets would correlate as strongly",
+            estimand="correlation over root data sets of gain with difficulty; gain: AUROC with all cells minus "
+            "AUROC with the fewest; difficulty: minus the mean of these two, so that noise in one of them does not "
+            "make the correlation; mean of the correlations without one data set each; a verdict only where at "
+            "most one in twenty ways to pair gains with difficulties would correlate as strongly",
             unit="root data set left out",
             agrees=lambda correlation: correlation > 0,
             said=(0, 1),

@@ -96,8 +96,8 @@ def test_the_status_page_lists_every_run_in_its_state(tmp_path):
     assert len(rows) == len(runs) and text.startswith(f"1 of {len(runs)} runs")
     done = next(r for r in rows if "executed/claims/index" in r)
     assert "| done | 2026-11-22 10:00 | 4.5 | 300 |\n" in f"{done}\n", "one machine and one set of versions: no columns"
-    assert "All of them ran on one kind of machine: x86_64, 2 cores, 24 GiB." in text
-    assert "## Versions\n\nnumpy 2.4.6" in text
+    assert "All of them ran on one kind of machine: x86_64, 2 cores, 24 GiB, no GPU." in text
+    assert "## Versions\n\nnumpy 2.4.6." in text and "| --- | --- | --- | ---: | ---: |\n" in text
     assert next(r for r in rows if r.startswith("| Audit")).startswith("| Audit | failed: no &#124; cells |")
     assert sum("| not run |" in row for row in rows) == len(runs) - 2
 

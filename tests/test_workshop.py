@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,3 +144,27 @@ def test_a_line_that_somebody_changed_is_told_by_its_number():
         workshop.pooled_seeds("6 0.960 0.731 0.500\n7 96.0 73.1 50.0")
     with pytest.raises(InputError, match="line 2: seed 6 stands there twice with different numbers"):
         workshop.pooled_seeds("6 0.960 0.731 0.500\n6 0.960 0.731 0.600")
+
+
+def test_the_commands_of_the_cheat_sheet_run_in_their_order(monkeypatch):
+    def study(name):
+        rng = np.random.default_rng(len(name))
+        cells = pd.Index([f"{name}{i:03d}" for i in range(240)], name="cell")
+        obs = pd.DataFrame({"label": np.tile(["control", "stress"], 120)}, index=cells)
+        obs = obs.assign(replicate=np.repeat(["rep1", "rep2"], 120), sample=lambda t: t["replicate"] + t["label"])
+        values = pd.DataFrame(rng.normal(size=(240, 3)), index=cells, columns=list("abc"))
+        return workshop.Study(name, obs, values, {"WM": values}, values, {})
+
+    tokens = np.ones((2, 3), dtype=np.int16)
+    own = {"random": 0.9, "replicate": 0.7, "cross": 0.6}
+    monkeypatch.setattr(workshop, "open_study", study)
+    monkeypatch.setattr(workshop, "training_run", lambda: workshop.TrainingRun(None, tokens, tokens, tokens, 6, 7))
+    monkeypatch.setattr(workshop, "seed_scores", lambda seed: {"seed": seed} | own)
+    monkeypatch.setattr(workshop, "seed_table", lambda: pd.DataFrame([own] * 5).assign(seed=range(5)))
+    sheet = (Path(__file__).resolve().parents[1] / "book" / "workshop" / "cheat_sheet.md").read_text(encoding="utf-8")
+    commands = re.findall(r"`([^`]+)`", sheet.partition("| to do | write |")[2].partition("\n## ")[0])
+    assert len(commands) > 25
+    typed = {}
+    for command in commands:
+        exec(command, typed)
+    assert len(typed["split"].train) == 100 and "AT" in typed["cells"].var_names[0]
