@@ -34,6 +34,13 @@ def test_the_committed_table_has_every_panel_and_says_where_it_comes_from():
     }
 
 
+@pytest.mark.parametrize("chapter", ["07_audit", "08_rigor"])
+def test_a_chapter_names_the_command_that_made_the_numbers(chapter):
+    text = (PROJECT / "notebooks" / f"{chapter}.md").read_text(encoding="utf-8")
+    _, facts = read_real_numbers()
+    assert f"made with `{facts['command']}`" in text and facts["command"] not in real_numbers.origin(facts)
+
+
 def test_an_absent_table_says_which_script_makes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(real_numbers, "TABLE", tmp_path / "real_numbers.csv")
     with pytest.raises(InputError, match=r"scripts/real_numbers\.py"):
