@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .figure_rows import fullest_size, main_fidelity, with_text_keys
+from .figure_style import COLOURS
 from .names import REPRESENTATIONS
 from .paired import MIN_UNITS, benjamini_hochberg, delong, sign_test, signed_rank_test
 from .scores import read_scores
@@ -106,7 +107,7 @@ def comparison_table(tests: pd.DataFrame, *, level: float = 0.05) -> pd.DataFram
     import pandas as pd
 
     units, rows = unit_differences(tests), []
-    order = [r for r in REPRESENTATIONS if r in set(units["representation"])]
+    order = [r for r in COLOURS if r in set(units["representation"])]
     for protocol in dict.fromkeys(units["protocol"]):
         for name in order:
             mine = units[(units["protocol"] == protocol) & (units["representation"] == name)]
