@@ -150,7 +150,7 @@ def test_the_light_environment_has_the_pins_of_the_project_and_nothing_heavy():
 
 def schedules() -> list[list[tuple[int, int, str, str]]]:
     """Both tables of the instructor guide: clock in minutes, minutes, part and what."""
-    text = (PROJECT / "book" / "workshop" / "instructor.md").read_text(encoding="utf-8")
+    text = (PROJECT / "book" / "workshop" / "instructor.md").read_text(encoding="utf-8").replace("&nbsp;", " ")
     rows = re.findall(r"^\| (\d):(\d\d) \| (\d+) \| (.*?) ?\| (.*?) ?\|$", text, re.MULTILINE)
     found = [(60 * int(h) + int(m), int(minutes), part, what) for h, m, minutes, part, what in rows]
     starts = [i for i, row in enumerate(found) if row[0] == 0]
