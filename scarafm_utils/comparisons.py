@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What a unit is, and what is counted as independent.
 UNIT = ("tissue", "protocol", "label", "independent", "task", "held_out")
+#: A median and a range that no line of a table breaks.
+RANGE = "{} ({}\u00a0to\u00a0{})"
 #: What two models share when they are compared on the same cells; the CNN stands beside the MLP.
 SAME = (*UNIT, "head", "seed", "tuning", "vote")
 
@@ -98,9 +100,9 @@ def comparison_table(tests: pd.DataFrame, *, level: float = 0.05) -> pd.DataFram
 
     Returns
     -------
-    One row per protocol and representation.  `units` and `data sets` (a pair of studies counts once);
-    `better` and `worse`, numbers of units; `median`, `least`, `most` in points of AUROC; `signs p` and
-    `ranks p` over data sets, missing with fewer than `MIN_UNITS` of them, since no result could then reach
+    One row per protocol and representation, these in the order of the figures.  `units` and `data sets` (a
+    pair of studies counts once); `better` and `worse`, numbers of units; `median`, `least`, `most` in points
+    of AUROC; `signs p` and `ranks p` over data sets, missing with fewer than `MIN_UNITS` of them, since no result could then reach
     0.05; `ranks q`, adjusted over all rows; `cells: better` and `cells: worse`, tests with q < `level` out
     of `cells: tests`.
     """
@@ -136,7 +138,7 @@ def in_few_columns(table: pd.DataFrame) -> pd.DataFrame:
         {
             "units (data sets)": f"{row.units} ({row.data_sets})",
             "better : worse": f"{row.better} : {row.worse}",
-            "median (range)": "{} ({} to {})".format(*(number_text(v, 1) for v in (row.median, row.least, row.most))),
+            "median (range)": RANGE.format(*(number_text(v, 1) for v in (row.median, row.least, row.most))),
             "signs p": row.signs_p, "ranks p": row.ranks_p, "ranks q": row.ranks_q,
             "DeLong, better : worse": f"{row.sure_better} : {row.sure_worse} of {row.sure_tests}",
         }

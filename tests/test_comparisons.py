@@ -108,5 +108,11 @@ def test_on_a_page_what_belongs_together_shares_a_cell():
     rows = [row(f"random:{d}", r, a) for d, wm in (("A", 0.6), ("B", 0.95)) for r, a in (("raw", 0.9), ("WM", wm))]
     shown = in_few_columns(comparison_table(paired_models(table(*rows)).assign(q=[0.01, 0.5]))).loc[("random", "WM")]
     assert shown["units (data sets)"] == "2 (2)" and shown["better : worse"] == "1 : 1"
-    assert shown["median (range)"] == "−12.5 (−30.0 to 5.0)" and np.isnan(shown["signs p"])
+    assert shown["median (range)"] == "−12.5 (−30.0\u00a0to\u00a05.0)" and np.isnan(shown["signs p"])
     assert shown["DeLong, better : worse"] == "0 : 1 of 2"
+
+
+def test_representations_stand_in_the_order_of_the_figures():
+    rows = [row("random:A", name, 0.5) for name in ("raw", "CLS", "PCA_1", "ENS", "WM")]
+    tested = comparison_table(paired_models(table(*rows)).assign(q=1.0))
+    assert tested.index.get_level_values("representation").tolist() == ["ENS", "WM", "CLS", "PCA_1"]
