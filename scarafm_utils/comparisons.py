@@ -102,9 +102,9 @@ def comparison_table(tests: pd.DataFrame, *, level: float = 0.05) -> pd.DataFram
     -------
     One row per protocol and representation, these in the order of the figures.  `units` and `data sets` (a
     pair of studies counts once); `better` and `worse`, numbers of units; `median`, `least`, `most` in points
-    of AUROC; `signs p` and `ranks p` over data sets, missing with fewer than `MIN_UNITS` of them, since no result could then reach
-    0.05; `ranks q`, adjusted over all rows; `cells: better` and `cells: worse`, tests with q < `level` out
-    of `cells: tests`.
+    of AUROC; `signs p` and `ranks p` over data sets, missing with fewer than `MIN_UNITS` of them, since no
+    result could then reach 0.05; `ranks q`, adjusted over all rows; `cells: better` and `cells: worse`, tests
+    with q < `level` out of `cells: tests`.
     """
     import pandas as pd
 
