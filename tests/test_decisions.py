@@ -21,7 +21,7 @@ PARTS = ("Paper", "Here", "Alternative", "Where")
 #: What the paper leaves open and every reader may ask for.
 ASKED = (
     "AUROC for three or more classes", "The score behind a majority vote", "Ties in the consensus",
-    "Which data sets vote on highly variable genes", "Balance before a replicate split", "Resamples and interval",
+    "Which data sets vote on highly variable genes", "Balance before the split", "Resamples and interval",
     "The cells a PCA is fitted on", "Settings of LR, XGB and MLP", "Labels with genotypes",
     "Direction of cross pairs", "Genes that are not measured",
 )  # fmt: skip
