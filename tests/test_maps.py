@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,6 +122,8 @@ def test_the_page_of_all_tasks_shows_a_held_out_replicate_and_every_data_set_onc
     pair = " + ".join(sorted([DROUGHT, OTHER]))
     assert list(table.index) == [(d, r) for d in (DROUGHT, pair) for r in ("raw", "CLS", "WM")]
     assert maps.write_maps(workspace, "leaf")["datasets"].nunique() == 2
+    for text in table["cell type"]:
+        assert re.fullmatch(r"\d\.\d\d\n\(\d\.\d\d,\u00a0\d\.\d\d\)", text), "breaks in one place only"
 
 
 def test_the_figure_draws_every_cell_in_every_panel_with_its_number(workspace):
