@@ -72,12 +72,6 @@ def test_held_out_units_of_one_data_set_are_counted_once_for_a_p_value():
     assert (found["units"], found["data sets"]) == (3, 1), "labels of one data set share its cells"
 
 
-def test_representations_of_a_table_stand_in_the_order_of_the_figures():
-    rows = [row("random:A", name, 0.5) for name in ("raw", "PCA_1", "CLS", "WM", "ENS")]
-    found = comparison_table(paired_models(table(*rows)).assign(q=1.0))
-    assert list(found.index.get_level_values("representation")) == ["ENS", "WM", "CLS", "PCA_1"]
-
-
 def test_cell_tests_are_delongs_on_stored_scores_with_q_over_the_family(tmp_path):
     workspace, rng = make_workspace(tmp_path), np.random.default_rng(0)
     truth, stored = np.repeat(["control", "stress"], 50), {}
