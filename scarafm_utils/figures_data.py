@@ -104,22 +104,24 @@ def hvg_overlap_figure(matrix: pd.DataFrame, *, simulated: bool = False) -> Page
     figure = PageFigure(side + 2.6, side + 1.2)
     ax = figure.panel(1.15, 0.15, side, side)
     values = matrix.to_numpy(dtype=float)
-    image = ax.imshow(values, cmap="cividis", vmin=0)
+    least = values[values == values].min(initial=values[0, 0]) // 10 * 10
+    image = ax.imshow(values, cmap="cividis", vmin=least)
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
-    _write_values(ax, values, size=8.5 if len(names) <= 8 else 6.5)
+    _write_values(ax, values, size=8.5 if len(names) <= 8 else 6.5, least=least)
     bar = figure.panel(1.15 + side + 0.2, 0.15, 0.16, side)
-    figure.colorbar(image, cax=bar, label="genes shared")
+    figure.colorbar(image, cax=bar, label=f"genes shared (colours from {least:.0f})" if least else "genes shared")
     return mark_simulated(figure, simulated)
 
 
-def _write_values(ax, values, *, size: float) -> None:
+def _write_values(ax, values, *, size: float, least: float) -> None:
     """Each value in its field, in black or white, whichever can be read."""
     import numpy as np
 
     whole = bool(((values == values.round()) | (values != values)).all())
-    middle = values[values == values].max() * 0.47 if (values == values).any() else 0
+    known = values[values == values]
+    middle = least + 0.47 * (known.max() - least) if len(known) else least
     for (i, j), value in np.ndenumerate(values):
         text = "n/a" if value != value else f"{value:.0f}" if whole else f"{value:.2f}"
         colour = "black" if value > middle or value != value else "white"

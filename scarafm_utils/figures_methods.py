@@ -170,7 +170,7 @@ def _attention_name(config: dict) -> str:
 def _draw_inputs(ax, config: dict) -> None:
     genes = f"{config['n_genes']:,} genes" if config.get("n_genes") else "G genes"
     bins = config.get("n_bins", 6)
-    _block(ax, 0.1, 2.05, 1.75, f"expression bins\n{bins} bins, MASK, end token", fill="#DCEBF7")
+    _block(ax, 0.1, 2.05, 1.75, f"expression bins\n{bins} bins, MASK, extra token", fill="#DCEBF7")
     _block(ax, 0.1, 0.75, 1.75, f"{genes} in order\n+ 1 extra token", fill="#DCEBF7")
     dim = config["dim"]
     _block(ax, 2.15, 2.05, 1.45, f"token embedding\n{dim} numbers", fill="#FCE8D5")

@@ -82,6 +82,13 @@ def _sizes_first(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(n_train=rows["n_train"].mask(every, f"all ({int(known[0]):,})")) if len(known) == 1 else rows
 
 
+_TWO_CLASSES = "Balanced accuracy is the AUROC of hard labels here."
+_MORE_CLASSES = (
+    "With more than two classes the Brier score is summed over them and can reach 2, "
+    "and balanced accuracy by chance is one divided by their number."
+)
+
+
 def _same_in_caption(table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     """Columns of some names that hold one value leave the table and are said in its caption.
 
@@ -93,7 +100,9 @@ def _same_in_caption(table: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFram
     said = ", ".join(f"{heading(name)} {table[name].iloc[0]}" for name in same)
     table = table.drop(columns=same)
     parts = [f"The same in every row: {said}."] if same else []
-    parts += ["Balanced accuracy is the AUROC of hard labels here."] if twice else []
+    parts += [_TWO_CLASSES] if twice else []
+    had = table[table["auroc_hard"] != ""]
+    parts += [_MORE_CLASSES] if not twice and (had["balanced_accuracy"] != had["auroc_hard"]).any() else []
     table.attrs["caption"] = " ".join(parts)
     return table
 

@@ -132,7 +132,9 @@ def library_table(workspace: Workspace, tissue: str) -> pd.DataFrame:
     for dataset in workspace.datasets(tissue):
         table = sample_table(workspace.read_processed(tissue, dataset.id))
         parts.append(table.assign(dataset=dataset.id).set_index(["dataset", "sample"]))
-    return pd.concat(parts)
+    table = pd.concat(parts)
+    first = [c for c in ("condition", "genotype", "replicate", "label") if c in table]
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def hvg_matrix(workspace: Workspace, tissue: str) -> pd.DataFrame:

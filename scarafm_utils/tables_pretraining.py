@@ -100,7 +100,7 @@ def difference_table(profile: Profile) -> pd.DataFrame:
         "validation masks": (*["new ones each epoch"] * 2, "the same in every epoch"),
         "order of the cells": ("drawn with replacement", "one study after another, never shuffled", "shuffled"),
         "cells of one step": ("3 × 60 on each GPU", "20", str(p.batch_size)),
-        "learning rate (Adam)": ("1e-4, cosine restarts", "1e-4, constant", f"{p.learning_rate:g}, constant"),
+        "learning rate (Adam)": ("0.0001, cosine restarts", "0.0001, constant", f"{p.learning_rate:g}, constant"),
         "epochs": ("100", "up to 50, stop after 5 without gain", f"up to {p.epochs}, stop after {p.patience}"),
         "gradient clipping": ("norm 100", dash, "none"),
         "corpus in memory": ("sparse", "dense int64, 27 to 31 GB", "one byte a token, mapped from disk"),
@@ -130,9 +130,9 @@ def ones_share(ones: pd.DataFrame) -> pd.DataFrame:
         columns[tissue] = {
             "cells": f"{part['cells'].sum():,}",
             "values above 0": f"{part['values'].sum():,}",
-            "of these a count of one": f"{100 * shares[0]:.0f} %",
+            "values that are a count of one": f"{100 * shares[0]:.0f} %",
             "tokens above 0": f"{part['tokens'].sum():,}",
-            "of these a count of one ": f"{100 * shares[1]:.0f} %",
+            "tokens that are a count of one": f"{100 * shares[1]:.0f} %",
         }
     return pd.DataFrame(columns)
 

@@ -45,6 +45,8 @@ HEADINGS = {
 #: Words in place of cells, by the name of their column.
 CELLS = {
     "label": {"s_phase": "S phase", "root_caps": "root caps", "hair": "root hair"},
+    "class": {"induction_08h": "induction, 8 h", "induction_20h": "induction, 20 h"},
+    "predictor": {"model": "encoder"},
     "group": {f"{q}%": f"{q} %" for q in (5, 25, 50, 75, 95)},
     "property": {
         "library_size": "counts of a cell / median, by quantile",
