@@ -86,6 +86,7 @@ def seeds_figure(
         ax.set(xlabel="points of AUROC", ylabel="seeds", title=title)
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.legend()
+    figure.data = pd.concat(parts, names=["part"]).reset_index(level="part")
     return mark_simulated(figure, True)
 
 

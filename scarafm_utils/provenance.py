@@ -215,7 +215,8 @@ def _shown(value: Any) -> str:
 def run_cost(facts: dict[str, Any]) -> str:
     """Date, seconds, memory and machine of the run of a whole notebook."""
     parts = [facts.get("date", "")]
-    parts += [f"{facts['seconds']:,} s for the whole notebook, stored scores read"] if "seconds" in facts else []
+    stored = "" if facts.get("profile") == "workshop" else ", stored scores read"
+    parts += [f"{facts['seconds']:,} s for the whole notebook{stored}"] if "seconds" in facts else []
     parts += [f"peak memory {facts['peak_mb']:,} MB"] if facts.get("peak_mb") else []
     return ", ".join(filter(None, [*parts, facts.get("device", "")]))
 

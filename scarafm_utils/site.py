@@ -101,7 +101,7 @@ def write_config(workspace: Workspace) -> Path:
     notice = page_notice(workspace)
     if notice:
         options = config["sphinx"]["config"]["html_theme_options"]
-        options["announcement"] = f"Profile <code>{workspace.profile.name}</code>. {notice}"
+        options["announcement"] = f"Built with profile <code>{workspace.profile.name}</code>. {notice}"
     return write_text(EXECUTED / "_config.yml", yaml.safe_dump(config, sort_keys=False))
 
 

@@ -80,10 +80,11 @@ def page_notice(workspace: Workspace) -> str:
 def run_sizes(workspace: Workspace) -> str:
     """How small a simulated build is, as its profile says."""
     profile = workspace.profile
-    genes = profile.preprocessing.n_vocabulary or profile.data.simulated_genes
+    vocabulary = profile.preprocessing.n_vocabulary
+    genes = f"a vocabulary of at most {vocabulary:,}" if vocabulary else f"at most {profile.data.simulated_genes:,}"
     return (
         f"{profile.data.simulated_cells.downstream:,} cells for each downstream data set, "
-        f"at most {genes:,} genes, an encoder of {profile.model.dim} dimensions."
+        f"{genes} genes, an encoder of {profile.model.dim} dimensions."
     )
 
 

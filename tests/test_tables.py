@@ -123,7 +123,7 @@ def test_what_is_the_same_in_every_row_is_said_once():
     said = "<caption>The same in every row: held out r1, test cells 80. Balanced accuracy is"
     assert said in tables.full_text(table).data
     other = tables.result_table(rows.assign(n_test=[80, 81], balanced_accuracy=0.7))
-    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"] == "The same in every row: held out r1."
+    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"].startswith("The same in every row: held out r1. With")
     assert other["balanced_accuracy"].tolist() == [0.7, 0.7] and "balanced_accuracy" not in table
 
 
@@ -229,3 +229,12 @@ def test_a_table_without_rows_says_why():
     assert "<table" in tables.or_absent(pd.DataFrame({"a": [1]}), "x").data
     assert "<caption>Simulated cells, not" in tables.or_absent(pd.DataFrame({"a": [1]}), "x", simulated=True).data
     assert tables.or_absent(pd.DataFrame(), "a < b").data == "<p><em>No result in this build: a &lt; b.</em></p>"
+
+
+def test_more_than_two_classes_are_explained_above_their_table():
+    two = pd.DataFrame(
+        [row(auroc_hard=0.8, balanced_accuracy=0.8), row(head="XGB", auroc_hard=np.nan, balanced_accuracy=np.nan)]
+    )
+    assert "more than two classes" not in tables.result_table(two).attrs["caption"]
+    three = tables.result_table(pd.DataFrame([row(auroc_hard=0.8, balanced_accuracy=0.6)]))
+    assert "can reach 2" in three.attrs["caption"] and "balanced_accuracy" in three
