@@ -9,6 +9,7 @@ from .figure_style import GREY, PAGE_WIDTH, PageFigure, mark_simulated, styled
 from .figures_data import require_columns
 from .figures_methods import CONTROL, STRESS
 from .maps import COLOURINGS, REPRESENTATIONS
+from .words import class_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,8 @@ def _colours(points: pd.DataFrame, colouring: str) -> dict[str, str]:
     """A colour for each group, the largest palette first; groups without one are drawn as others."""
     values = points[colouring].dropna()
     names = sorted(values.unique(), key=lambda name: (name not in ("control", "stress"), name))
-    if colouring == "condition" and names == ["control", "stress"]:
-        return {"control": CONTROL, "stress": STRESS}
+    if colouring == "condition" and names[:1] == ["control"]:
+        return dict(zip(names, (CONTROL, STRESS, *GROUPS[2:]), strict=False))
     owners = list(points["dataset"].unique())
     if colouring != "library" or len(owners) != 2:
         return dict(zip(names, GROUPS, strict=False))
@@ -49,8 +50,9 @@ def _legend(figure: PageFigure, left: float, top: float, points: pd.DataFrame, c
         entries[f"{more} others"] = OTHERS
     if values.isna().any():
         entries[UNKNOWN] = OTHERS
+    style = {"linestyle": "none", "marker": "o", "markersize": 4.5}
     handles = [
-        Line2D([], [], linestyle="none", marker="o", markersize=4.5, color=colour, label=textwrap.shorten(name, 24))
+        Line2D([], [], color=colour, label=textwrap.shorten(class_words(name), 24), **style)
         for name, colour in entries.items()
     ]
     width, height = figure.get_size_inches()

@@ -111,6 +111,15 @@ def label_words(label: str) -> str:
     return CELLS["label"].get(label, label.replace("_", " "))
 
 
+def class_words(name: str) -> str:
+    """What a page calls a class of a label.
+
+    >>> class_words("induction_08h"), class_words("control")
+    ('induction, 8 h', 'control')
+    """
+    return CELLS["class"].get(name, name)
+
+
 def number_text(value: float, digits: int, *, sign: bool = False) -> str:
     """A number with fixed decimals and a true minus; what rounds to zero has no sign.
 

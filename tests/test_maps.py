@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from scarafm_utils import maps
 from scarafm_utils.checkpoints import save_checkpoint
 from scarafm_utils.errors import InputError
-from scarafm_utils.figures_maps import map_figure
+from scarafm_utils.figures_maps import _colours, map_figure
 from scarafm_utils.maps import ACROSS, CellMap, other_assignments, purities, purity_table, read_map, shown_task
 from scarafm_utils.model import ModelConfig, ScAraFM
 
@@ -156,3 +156,12 @@ def test_a_map_of_many_groups_names_what_it_cannot_colour():
     figure = map_figure(CellMap(points, pd.DataFrame(rows)))
     texts = [t.get_text() for legend in figure.legends for t in legend.get_texts()]
     assert "8 others" in texts and "not known" in texts
+
+
+def test_a_control_has_the_same_colour_beside_any_number_of_stresses():
+    def colours(*conditions):
+        return _colours(pd.DataFrame({"condition": conditions, "dataset": "A"}), "condition")
+
+    two, three = colours("stress", "control"), colours("induction_20h", "control", "induction_08h")
+    assert two["control"] == three["control"] and two["stress"] == three["induction_08h"]
+    assert len(set(three.values())) == 3

@@ -123,7 +123,8 @@ def test_what_is_the_same_in_every_row_is_said_once():
     said = "<caption>The same in every row: held out r1, test cells 80. Balanced accuracy is"
     assert said in tables.full_text(table).data
     other = tables.result_table(rows.assign(n_test=[80, 81], balanced_accuracy=0.7))
-    assert other["n_test"].tolist() == [80, 81] and other.attrs["caption"].startswith("The same in every row: held out r1. With")
+    assert other["n_test"].tolist() == [80, 81]
+    assert other.attrs["caption"].startswith("The same in every row: held out r1. With")
     assert other["balanced_accuracy"].tolist() == [0.7, 0.7] and "balanced_accuracy" not in table
 
 
