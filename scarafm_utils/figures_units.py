@@ -91,7 +91,7 @@ def _draw_unit(ax, rows: pd.DataFrame, y: float) -> None:
         ax.text(0.01, y, "n/a", fontsize=8, color=GREY, **where)
     parts = rows[rows["auroc"].notna()].groupby("kind", sort=False)
     lanes = spread(parts.ngroups, LANE * (parts.ngroups - 1))
-    for lane, (kind, part) in zip(lanes, parts, strict=False):
+    for lane, (kind, part) in zip(lanes, parts, strict=True):
         _, protocol, filled = KINDS[kind]
         colour, at = PROTOCOL_COLOURS[protocol], y + lane
         if {"auroc_low", "auroc_high"} <= set(part):
