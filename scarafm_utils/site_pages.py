@@ -52,7 +52,7 @@ at a time.
 What the paper's data say, only real cells can show: {{ref}}`some numbers <sec-real-numbers>` stand below."""
 
 _REAL = """Profile `{profile}`, **real cells** of {datasets} (source `{source}`). {label}
-Mean AUROC over representations, heads and tasks, from scores and from hard labels:
+Mean AUROC over representations, heads and tasks; in brackets the same from hard labels:
 
 {table}
 
@@ -116,19 +116,21 @@ def front_text(workspace: Workspace) -> str:
 
 
 def found_table(workspace: Workspace) -> str:
-    """Mean AUROC by label and protocol from this profile's results; a sentence where there are none."""
+    """Mean AUROC by label (rows) and protocol (columns); a sentence where there are no results."""
     from .result_tables import read_results
     from .tables import in_words, protocol_means
 
     if not (workspace.tables_dir / "results.csv").exists():
         return "No run of this profile is finished."
-    rows = []
+    rows, shown = [], []
     for (tissue, label), results in read_results(workspace).groupby(["tissue", "label"], sort=False):
-        for protocol, row in protocol_means(results).iterrows():
-            if row["n_tasks"]:
-                values = [in_words(row["auroc"]), in_words(row["auroc_hard"]), int(row["n_tasks"])]
-                rows.append([f"{tissue}, {label_words(label)}", protocol, *values])
-    return _markdown_table(["label", "protocol", "AUROC", "hard labels", "tasks"], rows)
+        means = protocol_means(results)
+        means = means[means["n_tasks"] > 0]
+        shown += [name for name in means.index if name not in shown]
+        both = {p: f"{in_words(r['auroc'])} ({in_words(r['auroc_hard'])})" for p, r in means.iterrows()}
+        rows.append((f"{tissue}, {label_words(label)}", both))
+    table = [[name, *(both.get(protocol, "–") for protocol in shown)] for name, both in rows]
+    return _markdown_table(["label", *shown], table)
 
 
 def kept_text() -> str:

@@ -55,11 +55,15 @@ def test_real_results_stand_on_the_first_page_of_a_real_build_only(tmp_path, mon
             "representation": "raw", "n_train": "all", "held_out": "", "seed": 0, "fidelity": "paper",
             "tuning": "none", "vote": "majority"}  # fmt: skip
     rows = pd.DataFrame([keys | {"auroc": 0.91, "auroc_hard": 0.82}, keys | {"auroc": 0.95, "auroc_hard": 0.88}])
+    other = keys | {"label": "s_phase", "protocol": "replicate", "auroc": 0.7, "auroc_hard": 0.6}
     workspace.tables_dir.mkdir(parents=True)
     (workspace.tables_dir / "results.csv").touch()
     monkeypatch.setattr("scarafm_utils.result_tables.read_results", lambda _: rows)
     text = site_pages.front_text(workspace)
-    assert "| root, root hair | random | 0.93 | 0.85 | 1 |" in text and "**real cells** of SRP169576" in text
+    monkeypatch.setattr("scarafm_utils.result_tables.read_results", lambda _: pd.concat([rows, pd.DataFrame([other])]))
+    assert "| root, S phase | – | 0.70 (0.60) |" in site_pages.front_text(workspace), "a protocol that was not run"
+    assert "| label | random |" in text and "| root, root hair | 0.93 (0.85) |" in text
+    assert "**real cells** of SRP169576" in text
     assert "not stress.**" in text, "what the label is stands beside the numbers"
 
 
