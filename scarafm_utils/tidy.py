@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 from .files import hash_of
+from .words import label_words
 from .workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ def run_title(chapter: str, parameters: dict[str, Any]) -> str:
     >>> run_title("leaf_results", {"task": "cross:GSE273033:ERP132245"})
     'Leaf, cross: GSE273033 → ERP132245'
     >>> run_title("root_results", {"task": "random:SRP169576", "label": "hair"})
-    'Root, random: SRP169576 (hair)'
+    'Root, random: SRP169576 (root hair)'
     """
     words = chapter.removesuffix("_results").replace("_", " ").capitalize()
     if "task" not in parameters:
         return f"{words}: {parameters.get('tissue', 'one run')}"
     protocol, *datasets = parameters["task"].split(":")
     label = parameters.get("label", "stress")
-    return f"{words}, {protocol}: {' → '.join(datasets)}" + ("" if label == "stress" else f" ({label})")
+    return f"{words}, {protocol}: {' → '.join(datasets)}" + ("" if label == "stress" else f" ({label_words(label)})")
 
 
 def own_parameters(parameters: dict[str, Any]) -> str:
