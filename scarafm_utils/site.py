@@ -214,10 +214,9 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
 
 
 def _remove_ballast(static: Path) -> None:
-    """Megabytes that no reader's browser asks for: the theme's sources, fonts of old browsers, other languages."""
-    for pattern in ("*.map", "*.ttf"):
-        for path in static.rglob(pattern):
-            path.unlink()
+    """Megabytes that no page of the book asks for: the theme's sources, and its words in other languages."""
+    for path in static.rglob("*.map"):
+        path.unlink()
     shutil.rmtree(static / "locales", ignore_errors=True)
     # Pages offer these from ``_downloads``, where Sphinx has put them once more.
     shutil.rmtree(static / "generated" / "workshop", ignore_errors=True)
