@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .model import ScAraFM
     from .workspace import Workspace
 
+#: Shares that `measured_effects` quotes, and their decimals as per cent.
+_SHARES = {"tokens": 1, "cls": 1, "genes_missing": 0}
 #: What two rows of the tidy results must share to differ by one switch.
 SAME = ("task", "label", "representation", "head", "n_train", "seed", "held_out")
 #: Resamples of the released code, share of the cells of its second version, and what is used here.
@@ -259,8 +261,9 @@ def measured_effects(
         "key maximum over the batch": "Key stabiliser of FAVOR+",
     }
     for name, row in encoder.iterrows():
-        moved = f"embeddings move by {100 * row['tokens']:.1f} %, CLS by {100 * row['cls']:.1f} %"
-        hidden = f", with {100 * row['genes_missing']:.0f} % of the genes missing" if row["genes_missing"] else ""
+        tokens, cls, missing = (f"{100 * row[name]:.{n}f}\N{NO-BREAK SPACE}%" for name, n in _SHARES.items())
+        moved = f"embeddings move by {tokens}, CLS by {cls}"
+        hidden = f", with {missing} of the genes missing" if row["genes_missing"] else ""
         said[topics[str(name)]] = f"{moved} (mean of {row['n_cells']:.0f} cells{hidden})"
     if len(replicates):
         other = int((replicates["held out here"] != replicates["by the released code"]).sum())

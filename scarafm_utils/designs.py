@@ -121,7 +121,9 @@ def _replicate(design: Design) -> Verdict:
     n = "" if design.n_units is None else f"{design.n_units} "
     if design.unit == "library_set":
         sets = f", in {n}ways" if n else ""
-        return Verdict("replicate", "yes", f"one library of each class is held out{sets}")
+        held = f"one library of each class is held out{sets}"
+        unknown = "where each class has two: how many it has is not known"
+        return Verdict("replicate", "yes", held if design.per_class else f"{held}, {unknown}")
     if design.unit:
         what = "replicates" if design.unit == "replicate" else "libraries"
         return Verdict("replicate", "yes", f"{n}{what}, held out in turn")

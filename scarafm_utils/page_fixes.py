@@ -37,7 +37,7 @@ _PAGE_DPI, _WIDE = 96, 560
 _TABLE = re.compile(r"<table[^>]*dataframe.*?</table>", re.DOTALL)
 _HEAD = r"<tr[^>]*>((?:\s*<th>[^<]*</th>)*)\s*</tr>\s*"
 _TWO_HEADS = re.compile(rf"<thead>\s*{_HEAD}{_HEAD}</thead>")
-_CELL = re.compile(r"<td>((?:(?!</?td).)*)</td>", re.DOTALL)
+_CELL = re.compile(r"<(t[dh])>((?:(?!</?t[dh]).)*)</\1>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}[\d :]*")
 #: Letters from which on a cell of a table is prose, and a word of inline code too long for a phone's columns; the
@@ -64,6 +64,7 @@ _DRAWING = re.compile(
 _SHORT_HEAD = re.compile(r'<th((?: rowspan="\d+" valign="top")?)>([^<:]{1,20})</th>')
 _ROW_HEAD = re.compile(r"<th>([^<]*:[^<]*)</th>")
 _NAME_BREAKS = re.compile(r":(?=[^ ])|(?<=[ACGT]{8})(?=[ACGT]{8})")
+_BARCODE_END = re.compile(r"[ACGT]{8}-\d+")
 
 
 def mend_page(text: str) -> str:
@@ -90,9 +91,10 @@ def _mended_table(table: re.Match) -> str:
 
 def _classed_cell(cell: re.Match) -> str:
     """Dates stay in one line, and prose gets a column that is wide enough for it."""
-    words = _TAG.sub("", cell[1])
+    name, content = cell.groups()
+    words = _TAG.sub("", content)
     kind = "date" if _DATE.fullmatch(words) else "prose" if len(words) > _PROSE else ""
-    return f'<td class="{kind}">{cell[1]}</td>' if kind else cell[0]
+    return f'<{name} class="{kind}">{content}</{name}>' if kind else cell[0]
 
 
 def _breakable_code(word: re.Match) -> str:
@@ -100,6 +102,10 @@ def _breakable_code(word: re.Match) -> str:
     pieces = _BREAKS.sub(_with_break, word[1]).split("<wbr>")
     parts = [_LATER_BREAKS.sub(_with_break, piece) if len(unescape(piece)) > _LONG else piece for piece in pieces]
     return f'<span class="pre long">{"<wbr>".join(parts)}</span>'
+
+
+def _whole(found: re.Match) -> str:
+    return f'<span class="whole">{found[0]}</span>'
 
 
 def _with_break(found: re.Match) -> str:
@@ -125,7 +131,8 @@ def _slide_boxes(text: str) -> str:
 
 def _may_break(head: re.Match) -> str:
     """Names of tasks and cells may break after a colon, barcodes in the middle: a phone would show little else."""
-    return f"<th>{_NAME_BREAKS.sub(_with_break, head[1])}</th>"
+    name = _NAME_BREAKS.sub(_with_break, head[1])
+    return f"<th>{_BARCODE_END.sub(_whole, name)}</th>"
 
 
 def _one_head(heads: re.Match) -> str:

@@ -81,12 +81,12 @@ def _in_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _decimals(column: pd.Series) -> int:
-    """3; none for a column of whole numbers above 1, 1 for one of hundreds, as medians of counts are."""
+    """3; none for whole numbers above 1 and for thousands, 1 for hundreds, as medians of counts are."""
     values = [abs(v) for v in column if isinstance(v, Real) and not isinstance(v, bool) and v == v]
     largest = max(values, default=0)
     if largest > 1 and all(float(v).is_integer() for v in values):
         return 0
-    return 1 if largest >= 100 else 3
+    return 0 if largest >= 1000 else 1 if largest >= 100 else 3
 
 
 def cell_text(value: object, *, digits: int = 3) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Columns by name; in any other name underscores become spaces.
 HEADINGS = {
+    "effect": "effect in this build",
     "dataset": "data set", "datasets": "data sets", "n_datasets": "data sets", "n_units": "units",
     "n_train": "training cells", "n_test": "test cells", "n_cells": "cells", "n_tasks": "tasks",
     "n_train_cells": "cells trained on", "n_boot": "resamples", "n_dropped": "resamples dropped",
@@ -59,7 +60,8 @@ CELLS = {
 #: Columns of p and q values: three decimals, and below them a bound.
 P_VALUES = ("p_value", "signs p", "ranks p", "ranks q")
 
-_LOGS = "SD of natural logs, over genes"
+_LOGS = "SD of natural\N{NO-BREAK SPACE}logs, over\N{NO-BREAK SPACE}genes"
+_TIMES = "times what\N{NO-BREAK SPACE}real\N{NO-BREAK SPACE}"
 #: Causes of the simulated compendium: what each setting of `Effects` is, and what its size measures.
 CAUSES = {
     "library": ("one library against another", _LOGS),
@@ -72,13 +74,13 @@ CAUSES = {
     "private": ("stress programme of one study", _LOGS),
     "stress_gene_share": ("genes of each stress programme", "share of all genes"),
     "responding": ("cells that respond, in the type that responds most", "share of cells"),
-    "cell_type": ("programmes of cell types", "times what real nuclei have"),
-    "composition": ("proportions of cell types between libraries", "SD of natural logs"),
+    "cell_type": ("programmes of cell types", _TIMES + "nuclei have"),
+    "composition": ("proportions of cell types between libraries", "SD of natural\N{NO-BREAK SPACE}logs"),
     "ambient": ("counts that come from the library's average cell", "share of counts"),
     "nb_size": ("size s of the negative binomial", "variance = m + m² / s"),
     "counts": ("counts of a cell", "median"),
-    "count_spread": ("spread of counts within a library", "times what real cells have"),
-    "depth": ("counts per cell between libraries", "SD of natural logs"),
+    "count_spread": ("spread of counts within a library", _TIMES + "cells have"),
+    "depth": ("counts per cell between libraries", "SD of natural\N{NO-BREAK SPACE}logs"),
 }
 
 

@@ -106,8 +106,8 @@ def test_every_difference_has_an_effect_or_a_reason():
     assert table.loc["Error bars", "effect"] == "width against this book's, median over tasks: 0.5 and 3.0 times"
     assert table.loc["The first replicate", "effect"] == "no result in this build"
     lacking, keys = (table.loc[t, "effect"] for t in ("Genes that a data set lacks", "Key stabiliser of FAVOR+"))
-    assert lacking.endswith("CLS by 20.0 % (mean of 8 cells, with 10 % of the genes missing)")
-    assert keys.endswith("CLS by 3.0 % (mean of 8 cells)")
+    assert lacking.endswith("CLS by 20.0\u00a0% (mean of 8 cells, with 10\u00a0% of the genes missing)")
+    assert keys.endswith("CLS by 3.0\u00a0% (mean of 8 cells)")
     assert table.loc["Error bars", "here"].endswith("[n_boot; audit.bar_widths]")
     assert sorted(set(differences_table({}).index)) == list(range(1, 15))
     assert all(d.switch or d.why for d in DIFFERENCES)

@@ -109,7 +109,9 @@ def test_what_the_manifest_tells_of_the_papers_data_sets(manifest):
     assert found("ERP132245")["cross"] == ("yes", "with GSE273033, in both directions")
     assert found("GSE235495")["replicate"] == ("yes", "2 replicates, held out in turn")
     assert found("GSE235495")["cross"] == ("no", "there is no second study with the same stress and the same classes")
-    assert found("SRP169576")["replicate"] == ("yes", "one library of each class is held out")
+    assert found("SRP169576")["replicate"] == (
+        "yes", "one library of each class is held out, where each class has two: how many it has is not known",
+    )  # fmt: skip
     assert found("SRP166333")["replicate"][1].startswith("no second replicate, and too few libraries are known")
     assert found("GSE226826")["random"][1].startswith("the number of libraries is not known")
 

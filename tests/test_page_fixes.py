@@ -96,6 +96,10 @@ def test_dates_stay_in_a_line_and_prose_has_room():
     row = "<tr><td><p>2026-11-22 23:15</p></td><td>2026-11-22</td><td>12</td><td><p>{}</p></td></tr>"
     cells = BeautifulSoup(mend_page(row.format("many words " * 7)), "html.parser").select("td")
     assert [cell.get("class") for cell in cells] == [["date"], ["date"], None, ["prose"]]
+    heads = "<tr><th>genes</th><th>" + "many words " * 4 + "</th></tr>"
+    assert [cell.get("class") for cell in BeautifulSoup(mend_page(heads), "html.parser").select("th")] == [
+        None, ["prose"],
+    ]  # fmt: skip
 
 
 def test_a_head_whose_rows_both_say_something_stays():
@@ -139,7 +143,7 @@ def test_a_drawing_with_a_caption_slides_on_a_phone_like_any_figure(tmp_path):
 def test_names_of_tasks_may_break_after_a_colon_and_barcodes_in_the_middle():
     html = pd.DataFrame({"a:b": [1, 2]}, index=["cross:A:B", "A:S01:AAATGGTAGTAGGTAG-1"]).to_html()
     mended = mend_page(html)
-    assert "<th>A:<wbr>S01:<wbr>AAATGGTA<wbr>GTAGGTAG-1</th>" in mended
+    assert "<th>A:<wbr>S01:<wbr>AAATGGTA<wbr><span class=\"whole\">GTAGGTAG-1</span></th>" in mended
     assert "<th>cross:<wbr>A:<wbr>B</th>" in mended
     assert mend_page(mended) == mended
 

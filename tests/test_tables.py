@@ -160,8 +160,9 @@ def test_the_data_sets_of_a_task_come_with_their_stress():
 
 def test_counts_have_no_decimals_and_scores_keep_theirs():
     medians = {"genes": [1672.0, 236.0], "counts": [675.5, 1688.0], "auroc": [1.0, 0.0], "p": [0.25, None]}
+    medians["mean"] = [123.45, 9.5]
     cells = re.findall("<td>(.*?)</td>", tables.full_text(pd.DataFrame(medians)).data)
-    assert cells == ["1,672", "675.5", "1.000", "0.250", "236", "1,688", "0.000", "–"]
+    assert cells == ["1,672", "676", "1.000", "0.250", "123.5", "236", "1,688", "0.000", "–", "9.5"]
 
 
 def test_a_result_that_could_not_be_had_is_empty_with_its_reason():
