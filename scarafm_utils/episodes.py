@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from .errors import InputError, suggest
 from .execution import execute_notebook, store_notebook
 from .files import hash_of
-from .run_facts import cost_and_place, now
+from .run_facts import cost_and_place, data_checksums, now
 from .tidy import SIMULATED, check_executed, tidy
 from .workshop import CLASS, FOLDERS, class_workspace
 from .workspace import PROJECT
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from .workspace import Workspace
 
 SOURCES = PROJECT / "workshop"
 EPISODES = ("1_splits", "2_vocabulary", "3_masked_model", "4_identity_and_pooling", "5_transfer")
@@ -66,18 +68,28 @@ def run_episode(name: str, *, out: Path) -> Path:
     The page says how long it took.  A failed answer fails the run, and nothing is kept.
     """
     workspace, started = class_workspace(), time.monotonic()
-    executed = execute_notebook(read_episode(name), {}, name=f"episode {name}")
+    notebook = read_episode(name)
+    executed = execute_notebook(notebook, {}, name=f"episode {name}")
     check_executed(executed, name=f"episode {name}")
     slowest = max(c.metadata.papermill.get("duration") or 0 for c in executed.cells if c.cell_type == "code")
     facts = {"chapter": f"workshop-{name}", "run": "index", "parameters": {}, "date": now()}
     facts |= {"notebook": f"workshop/{name}.md", "slowest_cell": round(slowest, 1)}
     facts |= {"seconds": round(time.monotonic() - started, 1), **cost_and_place()}
+    facts["data"] = episode_data(notebook, workspace)
     page = tidy(executed, facts=facts, workspace=workspace)
     top, rest = page.cells[0].source.split("## Timing\n", 1)
     table, after = rest.split("\n## ", 1)
     page.cells[0].source = f"{top}## Timing\n{table}\n{_note(name, facts)}\n\n## {after}"
     store_notebook(page, out)
     return out
+
+
+def episode_data(notebook: NotebookNode, workspace: Workspace) -> dict[str, str]:
+    """SHA-256 of the cells behind an episode, by data set: the studies that its code names, or the corpus."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    corpus = {d.id for d in workspace.datasets("leaf", role="pretraining")} if "training_run(" in code else set()
+    checksums = data_checksums(workspace, "leaf", "leaf")
+    return {name: digest for name, digest in checksums.items() if name in corpus or f'"{name}"' in code}
 
 
 def _note(name: str, facts: dict) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import anndata as ad
+import numpy as np
 import pytest
+from scipy import sparse
 
-from scarafm_utils import episodes
+from scarafm_utils import episodes, workshop
 from scarafm_utils.errors import InputError
+from scarafm_utils.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECTIONS = ["Questions", "Objectives", "Before you start", "Timing", "Common mistakes", "Key points"]
@@ -111,6 +116,28 @@ def test_a_solution_that_does_not_end_is_refused():
     open_ended = nbformat.v4.new_markdown_cell("```{solution-start} ex-1\n:class: dropdown\n```\nThe answer.")
     with pytest.raises(InputError, match="not ended"):
         episodes._without_solutions([open_ended])
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("1_splits", ["GSE273033"]),
+        ("2_vocabulary", ["ERP132245", "GSE273033"]),
+        ("3_masked_model", ["SCP2703", "SRP247828"]),
+        ("5_transfer", ["ERP132245", "GSE273033"]),
+    ],
+)
+def test_an_episode_keeps_the_checksums_of_the_cells_it_reads(name, read, tmp_path):
+    opened = workshop.class_workspace()
+    workspace = Workspace(opened.profile, opened.manifest, tmp_path)
+    digests = {}
+    for dataset in ("ERP132245", "GSE273033", "SCP2703", "SRP247828"):
+        cells = ad.AnnData(sparse.csr_matrix(np.ones((3, 2), "float32")), uns={"provenance": {"source": "simulated", "dataset": dataset}})
+        path = workspace.processed_path("leaf", dataset)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cells.write_h5ad(path)
+        digests[dataset] = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert episodes.episode_data(episodes.read_episode(name), workspace) == {d: digests[d] for d in read}
 
 
 def test_an_unknown_episode_gets_a_suggestion():

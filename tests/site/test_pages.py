@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from bs4 import BeautifulSoup
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
@@ -24,6 +25,19 @@ def test_a_page_shows_its_pictures_and_its_mathematics(browser, html, name):
     seen = visit(browser, html / name)
     assert seen.unshown == [] and seen.broken == []
     assert seen.typeset[0] <= seen.typeset[1], "mathematics that was not typeset"
+
+
+def test_each_figure_says_where_it_comes_from(html, name):
+    """A figure of a run's cells with all that a reader would ask; one of other cells, or of none, with the rest."""
+    boxes = BeautifulSoup((html / name).read_text(encoding="utf-8"), "html.parser").select("details.figure-facts")
+    for text in (box.get_text(" ", strip=True) for box in boxes):
+        if not text.startswith("How this figure was made"):
+            continue
+        wanted = {"Cells", "Drawn by", "Code"}
+        if "Cells: none, a drawing" not in text:
+            wanted |= {"Source", "Run", "Versions", "The table behind it"}
+            wanted |= set() if "Cells: real cells, from numbers kept" in text else {"Profile", "Data (SHA-256"}
+        assert not [fact for fact in wanted if fact not in text], text[:200]
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
