@@ -132,7 +132,10 @@ def test_an_episode_keeps_the_checksums_of_the_cells_it_reads(name, read, tmp_pa
     workspace = Workspace(opened.profile, opened.manifest, tmp_path)
     digests = {}
     for dataset in ("ERP132245", "GSE273033", "SCP2703", "SRP247828"):
-        cells = ad.AnnData(sparse.csr_matrix(np.ones((3, 2), "float32")), uns={"provenance": {"source": "simulated", "dataset": dataset}})
+        cells = ad.AnnData(
+            sparse.csr_matrix(np.ones((3, 2), "float32")),
+            uns={"provenance": {"source": "simulated", "dataset": dataset}},
+        )
         path = workspace.processed_path("leaf", dataset)
         path.parent.mkdir(parents=True, exist_ok=True)
         cells.write_h5ad(path)
