@@ -7,8 +7,13 @@ import re
 import struct
 from html import escape, unescape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .figure_style import DPI
+from .page_tables import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: (what is there, what ought to be there, why)
 _FIXES = [
@@ -61,6 +66,12 @@ _DRAWING = re.compile(
     r'(?<=id="fig-)([\w-]+">\s*)<a class="[\w -]*image-reference" href="[^"]*">'
     r'<img (alt="[^"]*" src="([^"]*_images/[^"/]*\.svg)")[^>]*/>\s*</a>'
 )
+_ROW = re.compile(r"<tr[^>]*>.*?</tr>", re.DOTALL)
+_PLAIN_CELL = re.compile(r"<td>([^<]*)</td>")
+#: A number as tables write it, and what stands where there is none.
+_NUMBER, _NO_NUMBER = re.compile(r"\s*(?:&lt; ?)?[+−-]?\d[\d,]*(?:\.\d+)?(?:[ \u00a0]?%)?\s*"), ("", ABSENT)
+#: Columns from the last one that the style sheet knows.
+_RIGHT = 20
 _SHORT_HEAD = re.compile(r'<th((?: rowspan="\d+" valign="top")?)>([^<:]{1,20})</th>')
 _ROW_HEAD = re.compile(r"<th>([^<]*:[^<]*)</th>")
 _NAME_BREAKS = re.compile(r":(?=[^ ])|(?<=[ACGT]{8})(?=[ACGT]{8})")
@@ -83,10 +94,27 @@ def mend_page(text: str) -> str:
 
 
 def _mended_table(table: re.Match) -> str:
-    """One row of names above a table; short names of its rows stay whole, names of tasks may break."""
-    head, end, rows = _TWO_HEADS.sub(_one_head, table[0]).partition("</thead>")
+    """One row of names above a table, numbers to the right; short names of its rows stay whole, tasks may break."""
+    head, end, rows = _numbers_right(_TWO_HEADS.sub(_one_head, table[0])).partition("</thead>")
     rows = _SHORT_HEAD.sub(r'<th class="short"\1>\2</th>', rows)
     return _ROW_HEAD.sub(_may_break, head + end + rows)
+
+
+def _numbers_right(table: str) -> str:
+    """Name the columns that hold numbers and nothing else, counted from the last: ``right-1 right-3``."""
+    body = table.partition("</thead>")[2]
+    rows = [_PLAIN_CELL.findall(row) for row in _ROW.findall(body)]
+    if len({len(row) for row in rows}) != 1 or body.count("<td") != sum(map(len, rows)):
+        return table
+    columns = list(zip(*(row[::-1] for row in rows), strict=True))[:_RIGHT]
+    found = [n for n, column in enumerate(columns, start=1) if _are_numbers(column)]
+    names = " ".join(f"right-{n}" for n in found)
+    return table.replace('class="dataframe"', f'class="dataframe {names}"', 1) if found else table
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    found = [bool(_NUMBER.fullmatch(cell)) for cell in cells]
+    return any(found) and all(is_number or c.strip() in _NO_NUMBER for is_number, c in zip(found, cells, strict=True))
 
 
 def _classed_cell(cell: re.Match) -> str:
