@@ -46,7 +46,7 @@ POOLED = ("WM", "CLS")
 FIGURE_TYPE = "application/vnd.scarafm.figure+json"
 
 #: Width in inches of a figure that fills the text column of a page, and of one that a telephone shows whole.
-PAGE_WIDTH, NARROW_WIDTH = 8.6, 5.8
+PAGE_WIDTH, NARROW_WIDTH = 8.6, 4.9
 GREY = "#5A5A5A"
 STYLE = {
     "font.family": ["DejaVu Sans"],

@@ -49,10 +49,12 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
         figure.data = units_table([claim])
         return figure
     datasets = list(dict.fromkeys(unit.dataset for unit in claim.units))
-    height = 0.3 * (len(datasets) + 1) + 0.1
-    figure = PageFigure(NARROW_WIDTH, height + 1.05)
+    height, handles = 0.3 * (len(datasets) + 1) + 0.1, _claim_handles(claim)
+    columns = 1 if len(handles) < 3 else 2
+    top = 0.22 + 0.2 * -(-len(handles) // columns)
+    figure = PageFigure(NARROW_WIDTH, height + top + 0.63)
     figure.data = units_table([claim])
-    ax = figure.panel(1.75, 0.42, NARROW_WIDTH - 1.95, height)
+    ax = figure.panel(1.65, top, NARROW_WIDTH - 1.85, height)
     _draw_claimed(ax, says, [unit.value for unit in claim.units])
     for y, dataset in enumerate(datasets):
         _draw_units(ax, [unit for unit in claim.units if unit.dataset == dataset], y)
@@ -65,7 +67,7 @@ def claim_figure(claim: Claim, *, simulated: bool = False) -> PageFigure:
     if says.scale == "AUROC":
         figure.remark = below_chance((unit.value for unit in claim.units), "units")
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-    legend_row(figure, _claim_handles(claim))
+    legend_row(figure, handles, columns=columns)
     return mark_simulated(figure, simulated)
 
 

@@ -207,7 +207,7 @@ def _draw_confusion(ax, guesses: pd.DataFrame) -> None:
     shares = table.div(table.sum(axis=1).where(lambda n: n > 0), axis=0)
     ax.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in _cells_of(shares):
-        colour = "black" if value > 0.55 else "white"
+        colour = "black" if value > 0.47 else "white"
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour, gid="share")
     ax.set_xticks(range(len(table.columns)), table.columns)
     ax.set_yticks(range(len(table)), [f"{b}\n({n:,})" for b, n in table.sum(axis=1).items()])

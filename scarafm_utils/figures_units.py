@@ -37,7 +37,7 @@ KINDS = {
     "matched replicate": ("held out, matched", "replicate", False),
 }
 #: Kinds of one line lie in lanes of their own, lest whiskers lie over each other; a line is 1 high.
-LANE = 0.26
+LANE = 0.2
 HOLLOW = (
     "Hollow circles and squares of one line are tested on the same cells of that unit after training on equally "
     "many: circles with other cells of the unit among them, squares with none."
@@ -159,10 +159,11 @@ def heldout_figure(results: pd.DataFrame, *, simulated: bool = False) -> PageFig
     first = rows.iloc[0]
     model = f"{first['representation']}, {first['head']}"
     cells = "all training cells" if first["n_train"] == "all" else f"{first['n_train']} training cells"
-    ax.set_xlabel(f"AUROC ({model}, {cells})")
+    hollow = HOLLOW if rows["kind"].str.startswith("matched").any() else ""
+    equal = "; hollow: equally many" if hollow else ""
+    ax.set_xlabel(f"AUROC ({model}, {cells}{equal})", loc="right" if hollow else "center")
     ax.set_xlim(right=1.02)
     ax.grid(axis="x", color="#E4E4E4", linewidth=0.6)
-    hollow = HOLLOW if rows["kind"].str.startswith("matched").any() else ""
     figure.remark = " ".join(filter(None, [task_words(rows), hollow, below_chance(rows["auroc"])]))
     readable_ticks(ax)
     return mark_simulated(figure, simulated)
@@ -174,7 +175,7 @@ def _heldout_panel(rows: pd.DataFrame):
     handles = _unit_handles(set(rows["kind"]))
     columns = 2 if len(handles) > 3 else len(handles)
     top = 0.2 + 0.2 * -(-len(handles) // columns) if len(handles) > 1 else 0.12
-    pitch = 0.27 if rows.groupby(["group", "line"])["kind"].nunique().max() < 3 else 0.36
+    pitch = 0.34 if rows.groupby(["group", "line"])["kind"].nunique().max() < 3 else 0.42
     height = pitch * (len(lines) + 1.3 * lines["group"].nunique())
     width = PAGE_WIDTH if lines["group"].nunique() > 1 else NARROW_WIDTH
     figure = PageFigure(width, height + top + 0.75)

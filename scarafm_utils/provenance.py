@@ -68,7 +68,9 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path, largest_
         for figure in _take_figures(cell):
             number, function = len(written) + 1, figure["function"].rpartition(".")[2]
             figure["name"] = f"{facts['chapter']}-{facts['run']}-{number}-{function}"
-            paths = _write_files(figure if len(figure["svg"]) <= largest_svg else figure | {"svg": ""}, files)
+            if len(figure["svg"]) > largest_svg:
+                figure |= {"svg": "", "left_out": len(figure["svg"])}
+            paths = _write_files(figure, files)
             cells.append(_figure_cell(cell, figure, paths, facts, here, project))
             written.append(paths)
     if facts:
@@ -120,6 +122,9 @@ def _figure_cell(
     if "CSV" in paths:
         digest = hashlib.sha256(paths["CSV"].read_bytes()).hexdigest()
         lines["The table behind it"] = f"{figure['csv'].count(chr(10)) - 1:,} rows, SHA-256 `{digest}`"
+    if "left_out" in figure:
+        size = f"{-(-figure['left_out'] // 1000):,} kB"
+        lines["As SVG"] = f"{size}, left out lest the site grow too large; a run of the notebook makes it"
     shown = {"caption": f"{caption}\n\n" if caption else "", "links": ", ".join(links), "facts": _listed(lines)}
     return nbformat.v4.new_markdown_cell(_FIGURE.format(**shown))
 

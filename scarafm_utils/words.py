@@ -46,7 +46,7 @@ HEADINGS = {
 #: Words in place of cells, by the name of their column.
 CELLS = {
     "label": {"s_phase": "S phase", "root_caps": "root caps", "hair": "root hair"},
-    "class": {"induction_08h": "induction, 8 h", "induction_20h": "induction, 20 h"},
+    "class": {"induction_08h": "root induction, 8 h", "induction_20h": "root induction, 20 h"},
     "predictor": {"model": "encoder"},
     "group": {f"{q}%": f"{q} %" for q in (5, 25, 50, 75, 95)},
     "property": {
@@ -117,7 +117,7 @@ def class_words(name: str) -> str:
     """What a page calls a class of a label.
 
     >>> class_words("induction_08h"), class_words("control")
-    ('induction, 8 h', 'control')
+    ('root induction, 8 h', 'control')
     """
     return CELLS["class"].get(name, name)
 

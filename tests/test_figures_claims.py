@@ -47,6 +47,12 @@ def test_every_unit_of_a_claim_is_a_dot_on_the_line_of_its_data_set():
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
+def test_a_claim_of_one_protocol_names_its_units_and_fits(name):
+    one = tuple(unit._replace(unit="replicate:A rep1") for unit in UNITS)
+    assert fits(figures.claim_figure(make_claim(name, one)))
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
 def test_shading_covers_what_the_words_say_as_far_as_the_axis_goes(name):
     low, high = STATEMENTS[name].said
     figure = figures.claim_figure(make_claim(name))

@@ -83,7 +83,8 @@ def test_an_svg_above_the_limit_is_left_out(tmp_path, spare, kinds):
     )
     assert [p.suffix for p in written] == kinds
     text = nbformat.read(page, as_version=4).cells[1].source
-    assert "PNG" in text and ("SVG" in text) == (".svg" in kinds)
+    assert "PNG" in text and ("figure (SVG" in text) == (".svg" in kinds)
+    assert (f"As SVG: {-(-size // 1000):,} kB, left out" in text) == (".svg" not in kinds), "a reader is told why"
 
 
 def test_every_page_ends_with_its_own_facts_and_an_older_run_shows_what_it_has(tmp_path):

@@ -71,7 +71,7 @@ def test_on_a_telephone_letters_of_figures_can_be_read_and_the_box_of_a_dot_is_w
     page.goto((html / "book" / "executed" / "claims" / "index.html").as_uri())
     shown = page.locator(".figure-box.wide img").first
     drawn = float(shown.get_attribute("width"))
-    assert shown.bounding_box()["width"] == pytest.approx(0.7 * drawn, abs=1), "letters of 9 points are 8 pixels high"
+    assert shown.bounding_box()["width"] == pytest.approx(0.85 * drawn, abs=1), "letters of 9 points are 10 pixels high"
     page.goto((html / "book" / "executed" / "explorer" / "index.html").as_uri() + "#protocol=cross&head=LR")
     page.locator("#explorer-chart svg .mark-symbol path").nth(3).hover(force=True)
     box = page.locator("#vg-tooltip-element.visible").bounding_box()
