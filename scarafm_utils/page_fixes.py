@@ -38,7 +38,7 @@ _FIXES = [
 
 
 #: Pixels of a page to an inch, whatever a screen has; and the width from which on a phone scrolls a figure.
-_PAGE_DPI, _WIDE = 96, 560
+_PAGE_DPI, _WIDE = 96, 480
 _TABLE = re.compile(r"<table[^>]*dataframe.*?</table>", re.DOTALL)
 _HEAD = r"<tr[^>]*>((?:\s*<th>[^<]*</th>)*)\s*</tr>\s*"
 _TWO_HEADS = re.compile(rf"<thead>\s*{_HEAD}{_HEAD}</thead>")
