@@ -4,7 +4,7 @@ Differences are in points of AUROC (hundredths) between rows that share everythi
 On simulated cells there is no verdict on a claim, only whether the simulated world does what
 it was designed to do.  On real cells a claim is supported when at least three independent data
 sets agree with it and none does not, and contradicted when at least three do not and none does;
-everything else cannot be told.
+everything else cannot be told.  Pairs that share a study count as one data set.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .contrasts import (
     few_cells,
     leave_one_out,
     mean_of,
+    n_apart,
     of_the_paper,
     order_p,
     rows_of,
@@ -286,14 +287,12 @@ def _conclude(
     means = units.groupby("dataset")["value"].mean() if len(units) else units["value"]
     agree = int(sum(map(says.agrees, means)))
     estimate = float(means.mean()) if len(units) else float("nan")
-    verdict = _designed(says, estimate) if simulated else _verdict(len(means), agree, telling)
+    mixed = 0 < agree < len(means)
+    verdict = _designed(says, estimate) if simulated else _verdict(n_apart(means.index), agree, telling and not mixed)
+    told = {name: getattr(says, name) for name in ("name", "quote", "section", "estimand", "unit")}
     return Claim(
-        name=says.name,
-        quote=says.quote,
-        section=says.section,
-        estimand=says.estimand,
+        **told,
         estimate=estimate,
-        unit=says.unit,
         n_units=len(units),
         n_datasets=len(means),
         verdict=verdict if len(units) else MISSING,
@@ -309,16 +308,14 @@ def _designed(says: Statement, estimate: float) -> str:
     return DESIGNED if says.designed(estimate) else NOT_AS_DESIGNED
 
 
-def _verdict(n_datasets: int, agree: int, telling: bool) -> str:
-    """What may be said of real cells."""
-    if n_datasets < MIN_DATASETS or agree not in (0, n_datasets) or not telling:
+def _verdict(groups: int, agree: int, telling: bool) -> str:
+    """What may be said of real cells, given how many groups of data sets share nothing."""
+    if groups < MIN_DATASETS or not telling:
         return CANNOT_TELL
     return SUPPORTED if agree else CONTRADICTED
 
 
-def _detail(
-    says: Statement, units: pd.DataFrame, n_datasets: int, agree: int, simulated: bool, said: str
-) -> str:
+def _detail(says: Statement, units: pd.DataFrame, n_datasets: int, agree: int, simulated: bool, said: str) -> str:
     """One line: what is missing, or how many units and data sets agree; on simulated cells their range."""
     if not n_datasets:
         return f"missing: no results for '{says.estimand.split(';')[0]}'"
@@ -327,4 +324,6 @@ def _detail(
         low, high = (number_text(value, digits) for value in (values.min(), values.max()))
         return f"{len(values)} units, from {low} to {high}" if len(values) > 1 else f"1 unit, {low}"
     words = f"{_share(units, says.agrees)} units and {agree} of {n_datasets} data sets agree"
+    if (groups := n_apart(units["dataset"].unique())) < n_datasets:
+        words += f", which share studies and count as {groups}"
     return f"{words}; {said}" if said else words

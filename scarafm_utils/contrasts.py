@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
 POOLED = ("CLS", "WM")
@@ -86,6 +88,20 @@ def counted_as(table: pd.DataFrame) -> pd.Series:
     source = table["task"].str.split(":").str[1]
     counted = source.where(source.isin(own), table["pair"])
     return table["test_dataset"].where(table["test_dataset"].isin(own), counted)
+
+
+def n_apart(names: Iterable[str]) -> int:
+    """How many groups of data sets share no study: the pairs of three studies are one group.
+
+    >>> n_apart(["A", "B+C"]), n_apart(["A+B", "A+C", "B+C"])
+    (2, 1)
+    """
+    groups: list[set[str]] = []
+    for name in names:
+        studies = set(name.split("+"))
+        touched = [group for group in groups if group & studies]
+        groups = [group for group in groups if not group & studies] + [studies.union(*touched)]
+    return len(groups)
 
 
 def mean_of(table: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:

@@ -171,6 +171,21 @@ def test_cnn_against_the_best_of_all_others():
     assert claim.estimate == pytest.approx(-1)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "verdict", "counted"),
+    [
+        (["A:B", "A:C", "B:C"], "cannot tell", ", which share studies and count as 1"),
+        (["A:B", "C:D", "E:F"], "supported", ""),
+        (["A:B", "C:D", "E:F", "F:G"], "supported", ", which share studies and count as 3"),
+    ],
+)
+def test_pairs_that_share_a_study_are_no_evidence_of_their_own(pairs, verdict, counted):
+    results = table(*(row(f"cross:{pair}", 0.65) for pair in pairs))
+    claim = module.cross_plateau(results, simulated=False)
+    assert (claim.verdict, claim.n_datasets) == (verdict, len(pairs))
+    assert f"of {len(pairs)} data sets agree{counted};" in claim.detail
+
+
 def test_learned_at_full_size_needs_both_representations():
     rows = [row("cross:A:B", 0.6, head="MLP"), row("cross:A:B", 0.65, "PCA_1", head="MLP")]
     claim = module.learned_exceed_raw_at_full_size(table(*rows), simulated=False)
