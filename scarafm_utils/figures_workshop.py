@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import InputError
 from .figure_style import (
     GREY,
+    NARROW_WIDTH,
     PROTOCOL_COLOURS,
     PROTOCOL_MARKERS,
     PROTOCOLS,
@@ -33,8 +34,8 @@ def curve_figure(curve: pd.DataFrame) -> PageFigure:
     curve
         Columns protocol, n_train, auroc.
     """
-    figure = PageFigure(width=5.4, height=3.5)
-    ax = figure.panel(0.7, 0.5, 4.5, 2.3)
+    figure = PageFigure(NARROW_WIDTH, 3.5)
+    ax = figure.panel(0.7, 0.5, NARROW_WIDTH - 0.9, 2.3)
     for protocol, part in curve.groupby("protocol", sort=False):
         style = {"color": PROTOCOL_COLOURS[protocol], "marker": PROTOCOL_MARKERS[protocol]}
         ax.plot(part["n_train"], part["auroc"], label=PROTOCOLS[protocol], **style)

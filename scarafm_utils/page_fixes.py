@@ -22,6 +22,11 @@ _FIXES = [
         '<summary aria-label="pages below"><span class="toctree-toggle"',
         "a button in the side bar without a name",
     ),
+    (
+        r'(?s:<button class="pst-navbar-icon sidebar-toggle (?:primary|secondary)-toggle".*?</button>)\s*',
+        "",
+        "buttons in the bar that the book hides: the theme's script listens to them and not to those that are seen",
+    ),
     (r'(?:role="list" )?class="citation-list"', 'class="citation-list"', "a list whose children are no list items"),
     (r"<title>(.*) &#8212; \1</title>", r"<title>\1</title>", "the book's title twice, as that of its first page"),
     (r"Exercise \((\d+): ([^<]*)\)(?=<)", r"Exercise \1: \2", "an exercise's number and title in brackets"),

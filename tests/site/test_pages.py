@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-from visit import log_requests, serious, visit  # noqa: E402 - needs both
+from visit import STILL, log_requests, serious, visit  # noqa: E402 - needs both
 
 from scarafm_utils.browser import settle  # noqa: E402
 from scarafm_utils.printing import one_document  # noqa: E402
@@ -48,6 +48,36 @@ def test_a_page_is_accessible(browser, html, name, mode):
 def test_a_page_fits_a_telephone(browser, html, name):
     seen = visit(browser, html / name)
     assert seen.phone_width <= 390, seen.too_wide
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_on_a_telephone_the_menu_and_the_contents_open_and_close(browser, html, mode):
+    page = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce").new_page()
+    page.goto((html / "book" / "executed" / "leaf_results" / "index.html").as_uri())
+    page.add_style_tag(content=STILL)
+    page.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
+    for button, words in (("primary", "How to rerun"), ("secondary", "What the metric hides")):
+        page.locator(f"button.{button}-toggle:visible").click()
+        opened = page.locator("dialog[open]")
+        opened.get_by_role("link", name=words).wait_for()
+        page.mouse.move(5, 800)
+        assert serious(page) == []
+        page.keyboard.press("Escape")
+        opened.wait_for(state="detached")
+    page.locator("button.primary-toggle:visible").click()
+    page.locator("dialog[open]").get_by_role("link", name="How to rerun").click()
+    page.wait_for_url("**/how_to_rerun.html")
+    page.context.close()
+
+
+def test_on_a_desktop_the_menu_makes_room(page, html):
+    page.goto((html / "book" / "glossary.html").as_uri())
+    menu, button = page.locator("#pst-primary-sidebar"), page.locator("button.primary-toggle:visible")
+    assert menu.bounding_box()["x"] == 0
+    button.click()
+    page.wait_for_function("document.querySelector('#pst-primary-sidebar').getBoundingClientRect().right <= 0")
+    button.click()
+    page.wait_for_function("document.querySelector('#pst-primary-sidebar').getBoundingClientRect().x === 0")
 
 
 def test_the_methods_hold_typeset_mathematics(browser, html):
