@@ -31,7 +31,7 @@ EPISODES = ("1_splits", "2_vocabulary", "3_masked_model", "4_identity_and_poolin
 #: A notebook that says whether an environment is fit; handed out, no page of the book.
 CHECK = "0_check"
 #: What a class folder holds besides notebooks, package and data.
-FILES = ("data_manifest.yaml", "profiles/workshop.yaml", "LICENSE")
+FILES = ("data_manifest.yaml", "profiles/workshop.yaml", "LICENSE", "LICENSE-text")
 
 _SOLUTION = re.compile(r"^```\{solution-start\}.*?^```$\n?", re.MULTILINE | re.DOTALL)
 _SOLUTION_END = re.compile(r"^```\{solution-end\}\n```$\n?", re.MULTILINE)

@@ -32,6 +32,9 @@ _FIGURE = """{caption}<p class="figure-files">Download: {links}</p>
 {facts}
 :::"""
 
+#: What is said of simulated cells; the files of their figures say so in their names.
+SIMULATED = "**simulated**, no result of the paper"
+
 _PAGE = """:::{dropdown} How this page was made
 :class-container: figure-facts
 
@@ -67,7 +70,8 @@ def write_page(source: Path, page: Path, *, project: Path, files: Path, largest_
         cells.append(cell)
         for figure in _take_figures(cell):
             number, function = len(written) + 1, figure["function"].rpartition(".")[2]
-            figure["name"] = f"{facts['chapter']}-{facts['run']}-{number}-{function}"
+            mark = "simulated-" if _cells(cell, facts) == SIMULATED else ""
+            figure["name"] = f"{mark}{facts['chapter']}-{facts['run']}-{number}-{function}"
             if len(figure["svg"]) > largest_svg:
                 figure |= {"svg": "", "left_out": len(figure["svg"])}
             paths = _write_files(figure, files)
@@ -113,7 +117,8 @@ def _figure_cell(
     ]
     address = f"{up}_images/{hashlib.sha256(png).hexdigest()}.png"
     links.append(_link(address, "PNG", f"{figure['name']}.png", len(png)))
-    links.append(f'<a href="{notebook_address(here)}" download>executed notebook</a>')
+    name = f"{facts['chapter']}-{facts['run']}.ipynb"
+    links.append(f'<a href="{notebook_address(here)}" download="{name}">executed notebook</a>')
     lines = {
         "Cells": _cells(cell, facts),
         **_source_lines(cell.source, figure["function"], facts),
@@ -165,7 +170,7 @@ def _cells(cell: NotebookNode, facts: dict[str, Any]) -> str:
         from .real_numbers import read_real_numbers
 
         return f"real cells, from numbers kept in the repository: {origin_markdown(read_real_numbers()[1])}"
-    return "**simulated**, no result of the paper" if facts.get("source") == "simulated" else "real"
+    return SIMULATED if facts.get("source") == "simulated" else "real"
 
 
 def origin_markdown(facts: dict[str, Any]) -> str:
@@ -185,7 +190,7 @@ def _facts_of_cells(cell: NotebookNode, facts: dict[str, Any]) -> dict[str, Any]
 def _source_lines(source: str, function: str, facts: dict[str, Any]) -> dict[str, str]:
     notebook = facts.get("notebook") or f"notebooks/{get_chapter(facts['chapter']).notebook}"
     cells = _code_cells(notebook)
-    where = f", code cell {cells.index(source) + 1} of {len(cells)}" if source in cells else ""
+    where = f", code cell {cells.index(source) + 1} of {len(cells)} in the source" if source in cells else ""
     return {"Source": f"`{notebook}`{where}", "Drawn by": f"`{function}`"}
 
 

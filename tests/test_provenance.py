@@ -44,12 +44,13 @@ def page_of(tmp_path, *cells, facts=FACTS):
 
 
 def test_the_files_of_a_figure_hold_what_it_shows(tmp_path):
-    _, written = page_of(tmp_path, metric_cell())
+    page, written = page_of(tmp_path, metric_cell())
     files = {path.suffix: path for path in written}
     table = pd.read_csv(files[".csv"])
     assert table[["protocol", "auroc", "auroc_hard"]].equals(RESULTS[["protocol", "auroc", "auroc_hard"]])
     assert files[".svg"].read_text().startswith("<?xml") and "</svg>" in files[".svg"].read_text()
-    assert {p.name for p in written} == {f"leaf_results-index-1-metric_figure.{e}" for e in ("csv", "svg")}
+    assert {p.name for p in written} == {f"simulated-leaf_results-index-1-metric_figure.{e}" for e in ("csv", "svg")}
+    assert 'download="leaf_results-index.ipynb"' in page.cells[1].source, "not index.ipynb, as every chapter's is"
 
 
 def test_the_page_says_under_the_figure_how_it_was_made_and_links_its_files(tmp_path):
@@ -99,6 +100,7 @@ def test_committed_real_numbers_are_not_called_simulated(tmp_path):
     text = page.cells[1].source
     assert "simulated" not in text and "GSE273033" not in text, "nothing of the build's own cells"
     assert "SRP169576.h5ad" in text and "not by this build" in text
+    assert 'download="leaf_results-index-1-metric_figure.csv"' in text
 
 
 def test_a_grid_page_keeps_its_captions_without_a_number(tmp_path):
