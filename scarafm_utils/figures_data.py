@@ -67,7 +67,7 @@ def qc_figure(obs: pd.DataFrame, *, simulated: bool = False) -> PageFigure:
     colours = [ROLE_COLOURS.get(str(roles.get(n, "")), "#B8C4CE") for n in names]
     height = 0.3 * len(names) + 0.2
     figure = PageFigure(PAGE_WIDTH, height + 1.1)
-    figure.data = obs[[c for c in ("dataset", "role", "total_counts", "n_genes") if c in obs]]
+    figure.data = obs[[c for c in ("dataset", "role", "total_counts", "n_genes") if c in obs]].rename_axis("cell")
     for i, (column, title) in enumerate((("total_counts", "total counts"), ("n_genes", "genes detected"))):
         ax = figure.panel(1.15 + i * 3.72, 0.45, 3.55, height)
         shown = obs[obs[column] > 0]

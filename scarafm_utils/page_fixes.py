@@ -32,6 +32,7 @@ _FIXES = [
     (r"Exercise \((\d+): ([^<]*)\)(?=<)", r"Exercise \1: \2", "an exercise's number and title in brackets"),
     (r"Exercise \(Spare: ([^<]*)\)(?=<)", r"Spare exercise: \1", "the same, of an exercise without number"),
     (r"(Solution to)(<a[^>]*>) ", r"\1 \2", "an underlined space before the exercise's name"),
+    (r"(<title>[^<&]*) - (?=[^<]*</title>)", r"\1 &#8212; ", "a dash of the search page alone"),
     (r'<section id="(?:exercise|solution)-content">', "<section>", "one name for the content of every exercise"),
     (
         r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe\.js[^>]*></script>'

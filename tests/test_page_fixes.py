@@ -30,6 +30,7 @@ SHA = "ab" * 32
         ),
         ("<title>A book &#8212; A book</title>", "<title>A book</title>"),
         ("<title>Licence &#8212; A book</title>",) * 2,
+        ("<title>Search - A book</title>", "<title>Search &#8212; A book</title>"),
         ('<section id="solution-content">\n<p>x</p>', "<section>\n<p>x</p>"),
         ("<p>Exercise (1) of the book, and Exercise (2: x) in a text</p>",) * 2,
     ],
