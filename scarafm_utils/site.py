@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import yaml
 
 from .chapters import CHAPTERS, page_runs
 from .data_page import write_data_tables
-from .episodes import EPISODES, episode_run, write_downloads
+from .episodes import EPISODES, episode_path, episode_run, write_downloads
 from .errors import InputError
 from .explorer import write_explorer
 from .files import atomic_path, write_text
@@ -30,7 +31,9 @@ HTML = PROJECT / "_build" / "html"
 #: Bytes of a figure's SVG above which a page of the grid offers its PNG alone: a site holds hundreds of them.
 GRID_SVG = 150_000
 
-_MISSING_PAGE = """# {title}
+#: Labels of sections and of figures in a notebook's source.
+_LABEL = re.compile(r"^(?:\(([\w-]+)\)=| *name: (fig-[\w-]+))$", re.MULTILINE)
+_MISSING_PAGE = """{labels}# {title}
 
 :::{{note}}
 The profile `{profile}` has no data for this chapter, so nothing is shown here.
@@ -48,7 +51,10 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     -------
     The pages now in the folder, in no particular order.
     """
-    pages = {EXECUTED / name / "index.md": _missing_page(workspace, name) for name in CHAPTERS}
+    pages = {
+        EXECUTED / name / "index.md": _missing_page(workspace, name, PROJECT / "notebooks" / spec.notebook)
+        for name, spec in CHAPTERS.items()
+    }
     sources: dict[Path, Path] = {}
     for chapter, slug in page_runs(workspace):
         source = workspace.runs_dir / chapter / f"{slug}.ipynb"
@@ -62,7 +68,7 @@ def fill_executed(workspace: Workspace) -> list[Path]:
         if workspace.profile.workshop and source.exists():
             sources[page] = source
         else:
-            pages[page.with_suffix(".md")] = _missing_page(workspace, name[2:])
+            pages[page.with_suffix(".md")] = _missing_page(workspace, name[2:], episode_path(name))
     _remove_others({*pages, *sources})
     for page, text in pages.items():
         write_text(page, text)
@@ -72,9 +78,12 @@ def fill_executed(workspace: Workspace) -> list[Path]:
     return [*pages, *sources]
 
 
-def _missing_page(workspace: Workspace, chapter: str) -> str:
+def _missing_page(workspace: Workspace, chapter: str, source: Path) -> str:
+    """A page in place of a chapter's, where links to its sections and figures still end."""
+    found = _LABEL.findall(source.read_text(encoding="utf-8"))
+    labels = "".join(f"({section or figure})=\n" for section, figure in found)
     title = chapter.replace("_", " ").capitalize()
-    return _MISSING_PAGE.format(title=title, profile=workspace.profile.name)
+    return _MISSING_PAGE.format(labels=labels, title=title, profile=workspace.profile.name)
 
 
 def _remove_others(wanted: set[Path]) -> None:

@@ -71,6 +71,8 @@ def test_a_chapter_without_data_is_a_page_that_says_so(workspace, tmp_path):
     site.fill_executed(workspace)
     text = (tmp_path / "executed" / "root_results" / "index.md").read_text()
     assert "`demo` has no data for this chapter" in text
+    assert text.startswith("(sec-root)=\n(fig-root)=\n"), "links to its sections and figures still end"
+    assert "(fig-map-root)=\n# Root results" in text
 
 
 def test_episodes_are_pages_where_they_were_run_and_the_profile_wants_them(workspace, tmp_path, monkeypatch):
