@@ -12,11 +12,12 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from .explorer_data import NUMBERS, data_element, explorer_data, text_of, with_pages
+from .explorer_data import NUMBERS, data_element, decimals_of, explorer_data, text_of, with_pages
 from .figure_rows import main_fidelity
 from .files import write_csv, write_text
 from .result_tables import read_results
 from .tidy import caption_notice, page_notice
+from .words import FIDELITIES, number_text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ TABLE = {
     "auroc": "AUROC (95 % interval)", "auroc_hard": "AUROC, hard labels", "auprc": "AUPRC",
     "balanced_accuracy": "balanced accuracy", "mcc": "MCC", "f1_macro": "macro F1", "brier": "Brier", "ece": "ECE",
     "n_test": "test cells", "held_out": "held out", "seed": "seed", "label": "label", "fidelity": "fidelity",
+    "protocol": "protocol", "tuning": "tuning", "vote": "vote of ENS",
     "fit_seconds": "fit (s)", "peak_memory_mb": "peak (MB)",
 }  # fmt: skip
 
@@ -52,14 +54,17 @@ FILTERS = {
     "fidelity": "Fidelity", "tuning": "Tuning", "vote": "Vote of ENS",
 }  # fmt: skip
 OPTIONAL = ("label", "fidelity", "tuning", "vote")
+#: What tells two results of a run apart where it differs, and is not said where it is always the same.
+RARE = ("label", "tuning", "vote")
 ROWS = {"representation": "representation", "protocol": "protocol", "test_dataset": "tested on",
         "head": "head", "n_train": "training cells", "tissue": "tissue"}  # fmt: skip
 COLOURS = {"protocol": "protocol", "head": "head", "n_train": "training cells", "tissue": "tissue"}
 #: What pointing at a dot shows.
 HOVER = {
     "task": "run", "representation": "representation", "head": "head", "n_train": "training cells",
-    "seed": "seed", "held_out": "held out", "fidelity": "fidelity", "metric": "metric", "shown": "value",
-    "interval": "AUROC, 95 % interval", "n_test": "test cells", "cost": "cost of the fit",
+    "seed": "seed", "held_out": "held out", "fidelity": "fidelity", "protocol": "protocol",
+    "metric": "metric", "shown": "value", "interval": "AUROC, 95 % interval",
+    "n_test": "test cells", "cost": "cost of the fit",
 }  # fmt: skip
 #: Hues that stand out from white and from the dark page; each comes with a shape of its own.
 HUES = ["#2F8FCC", "#B38B00", "#C2509A", "#1A9E6C", "#D55E00", "#808080"]
@@ -69,6 +74,8 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 TICKS = "max(2, floor(width / 110))"
 #: Rows of the table without JavaScript, so that a page stays below 3 MB.
 MAX_ROWS = 2000
+#: Where results by other rules than the profile's own, which a run's page only counts, are compared with these.
+AUDIT = "../audit/index.html#every-difference-one-switch-at-a-time"
 _STATIC = "../../../_static/"
 _SCRIPTS = ("vega/vega.min.js", "vega/vega-lite.min.js", "vega/vega-embed.min.js", "explorer.js")
 
@@ -81,6 +88,9 @@ The address of this page keeps the choice, so that it can be sent to somebody.
 
 The page draws and does not judge: many results of one data set are no independent units.
 What follows from them is said by the {{doc}}`chapter of claims </book/executed/claims/index>`.
+The {{term}}`fidelity` says by which rules a result was made; those chosen at first are the rules of figures and claims.
+What other rules change is shown by the {{doc}}`audit </book/executed/audit/index>`.
+Two results that are `matched` bear the name of one run; their protocols tell them apart.
 An interval resamples the test cells (or libraries, where it says so) of one fitted model.
 It knows nothing about another replicate.
 
@@ -121,7 +131,7 @@ def write_explorer(workspace: Workspace, executed: Path) -> Path:
     return write_text(folder / "index.md", _PAGE.format(**words))
 
 
-def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
+def results_chart(*, title: str, subtitle: list[str], hover: dict[str, str]) -> dict[str, Any]:
     """The chart as a Vega-Lite specification, made with Altair, whose words in braces the page fills in.
 
     Parameters
@@ -129,6 +139,8 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
     title, subtitle
         Stand above the chart; the subtitle carries the mark of simulated cells, or of a label
         that is not stress, in lines that fit a phone.
+    hover
+        What pointing at a dot shows: names of values, with their headings.
 
     Returns
     -------
@@ -146,12 +158,12 @@ def results_chart(*, title: str, subtitle: list[str]) -> dict[str, Any]:
     }
     ticks = alt.Axis(tickCount=alt.ExprRef(expr=TICKS))
     size = {"title": "{metric}", "scale": alt.Scale(zero=False, nice=True), "axis": ticks}
-    hover = [alt.Tooltip(f"{name}:N", title=title) for name, title in HOVER.items()]
+    tips = [alt.Tooltip(f"{name}:N", title=heading) for name, heading in hover.items()]
     shape = alt.Shape("colour:N", title="{colour}", scale=alt.Scale(domain=["{colour levels}"], range=SHAPES))
     chance = alt.Chart(alt.NamedData("chance")).mark_rule(strokeDash=[5, 4], color="#808080", aria=False)
     intervals = results.mark_rule(opacity=0.4, aria=False).encode(x=alt.X("low:Q", **size), x2="high:Q", **place)
     dots = results.mark_point(filled=True, size=45, opacity=0.8, cursor="pointer", aria=False)
-    dots = dots.encode(x=alt.X("value:Q", **size), shape=shape, tooltip=hover, **place)
+    dots = dots.encode(x=alt.X("value:Q", **size), shape=shape, tooltip=tips, **place)
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", frame="bounds")
     gaps = alt.Chart(alt.NamedData("gaps")).mark_text(x=6, align="left", fontStyle="italic", aria=False)
     gaps = gaps.encode(y=place["y"], text="text:N", color=alt.value("currentColor"))
@@ -181,15 +193,19 @@ def explorer_html(workspace: Workspace, results: pd.DataFrame) -> str:
     """The body of the page: controls, chart, missing results, table, data and scripts."""
     data = explorer_data(results)
     mark = caption_notice(workspace).replace("**", "")
-    chart = results_chart(title=f"Results of profile {workspace.profile.name}", subtitle=wrap(mark, 45))
+    rare = {name: TABLE[name] for name in RARE if len(data["levels"][name]) > 1}
+    title = f"Results of profile {workspace.profile.name}"
+    chart = results_chart(title=title, subtitle=wrap(mark, 45), hover={**HOVER, **rare})
     page = {
-        **data, "table": TABLE, "metrics": METRIC_NAMES, "chance": CHANCE, "fields": {**ROWS, **COLOURS},
-        "mark": mark,
+        **data, "table": table_columns(results), "metrics": METRIC_NAMES, "chance": CHANCE,
+        "fields": {**ROWS, **COLOURS}, "mark": mark, "rare": rare, "fidelities": FIDELITIES, "audit": AUDIT,
+        "audited": [f for f in data["levels"]["fidelity"] if f not in ("matched", _usual_fidelity(results))],
     }  # fmt: skip
     scripts = [f'<script defer src="{_STATIC}{name}"></script>' for name in _SCRIPTS]
     return "\n".join([
         '<div class="explorer">', _controls(results, data["levels"]),
-        '<p id="explorer-status" role="status"></p>', '<div id="explorer-chart" hidden></div>',
+        '<p id="explorer-status" role="status"></p>', '<p id="explorer-undo" hidden></p>',
+        '<div id="explorer-chart" hidden></div>',
         '<p id="explorer-chosen" role="status"></p>', _missing(results), _table(results), "</div>",
         data_element("explorer-data", page), data_element("explorer-spec", chart), *scripts, "",
     ])  # fmt: skip
@@ -198,9 +214,9 @@ def explorer_html(workspace: Workspace, results: pd.DataFrame) -> str:
 def _controls(results: pd.DataFrame, levels: dict[str, list[str]]) -> str:
     both = dict.fromkeys([*levels["train_dataset"], *levels["test_dataset"]])
     known = {**levels, "dataset": sorted(both)}
-    usual = {"fidelity": str(main_fidelity(results)["fidelity"].iloc[0])} if len(results) else {}
+    usual = {"fidelity": _usual_fidelity(results)}
     chosen = [name for name in FILTERS if name not in OPTIONAL or len(known[name]) > 1]
-    options = {name: {"": "all", **{value: value for value in known[name] if value}} for name in chosen}
+    options = {name: {"": "any", **{value: _option(name, value) for value in known[name] if value}} for name in chosen}
     filters = [_select(name, FILTERS[name], options[name], usual.get(name, "")) for name in chosen]
     draw = [
         _select("metric", "Metric", METRIC_NAMES, "auroc"),
@@ -213,6 +229,17 @@ def _controls(results: pd.DataFrame, levels: dict[str, list[str]]) -> str:
         f'<fieldset class="explorer-draw"><legend>Draw</legend>\n{chr(10).join(draw)}\n</fieldset>\n'
         '<button type="reset">Start again</button>\n</form>'
     )
+
+
+def _usual_fidelity(results: pd.DataFrame) -> str:
+    return str(main_fidelity(results)["fidelity"].iloc[0]) if len(results) else ""
+
+
+def _option(name: str, value: str) -> str:
+    """What a filter calls a value: "all" cells are not "any" number of them, and rules have words."""
+    if name == "fidelity" and value in FIDELITIES:
+        return f"{value} ({FIDELITIES[value]})"
+    return "all cells" if (name, value) == ("n_train", "all") else value
 
 
 def _select(name: str, label: str, options: dict[str, str], chosen: str) -> str:
@@ -235,11 +262,18 @@ def _missing(results: pd.DataFrame) -> str:
     return f'<div id="explorer-missing"{"" if found else " hidden"}>{heading}<ul>{"".join(found)}</ul></div>'
 
 
+def table_columns(results: pd.DataFrame) -> dict[str, str]:
+    """Columns of the page's table with their headings: tuning and vote only where results differ in them."""
+    same = [name for name in ("tuning", "vote") if results[name].nunique() < 2]
+    return {name: heading for name, heading in TABLE.items() if name not in same}
+
+
 def _table(results: pd.DataFrame) -> str:
     """The first `MAX_ROWS` results; the page's script shows those chosen in their place."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in TABLE.values())
+    columns = table_columns(results)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns.values())
     shown = results.head(MAX_ROWS)
-    body = "\n".join(_table_row(row) for row in shown.to_dict("records"))
+    body = "\n".join(_table_row(row, columns) for row in shown.to_dict("records"))
     first = "" if len(shown) == len(results) else f"The first {len(shown):,} of "
     caption = f"{first}{len(results):,} results"
     return (
@@ -249,10 +283,10 @@ def _table(results: pd.DataFrame) -> str:
     )
 
 
-def _table_row(row: dict[str, Any]) -> str:
+def _table_row(row: dict[str, Any], columns: dict[str, str]) -> str:
     task = escape(row["task"])
     link = f'<a href="{escape(row["page"], quote=True)}">{task}</a>' if row["page"] else task
-    cells = [_cell(row, name) for name in list(TABLE)[1:]]
+    cells = [_cell(row, name) for name in list(columns)[1:]]
     return f'<tr><th scope="row">{link}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
 
 
@@ -266,5 +300,6 @@ def _cell(row: dict[str, Any], name: str) -> str:
     if math.isnan(value):
         return "–"
     if name == "auroc" and not math.isnan(row["auroc_low"]):
-        return f"{value:.3f} ({row['auroc_low']:.3f} to {row['auroc_high']:.3f})"
-    return f"{value:.0f}" if name in ("n_test", "peak_memory_mb") else f"{value:.3f}"
+        low, high = (number_text(row[end], 3) for end in ("auroc_low", "auroc_high"))
+        return f"{number_text(value, 3)} ({low} to {high})"
+    return number_text(value, decimals_of(name))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Columns of the page's data: what a result is, how many cells, its numbers, its cost, its page.
 TEXT = (*IDENTITY, "interval_unit", "reason", "page")
 NUMBERS = ("n_test", "auroc", "auroc_low", "auroc_high", *METRICS[1:], "fit_seconds", "peak_memory_mb")
+WHOLE = ("n_test", "peak_memory_mb")
 
 
 def with_pages(workspace: Workspace, results: pd.DataFrame, executed: Path) -> pd.DataFrame:
@@ -36,7 +37,9 @@ def with_pages(workspace: Workspace, results: pd.DataFrame, executed: Path) -> p
 
 
 def explorer_data(results: pd.DataFrame) -> dict[str, Any]:
-    """Results as a page carries them: names once, numbers to four decimals.
+    """Results as a page carries them: names once, numbers as they are shown.
+
+    Rounded here, once: three decimals of a number that was rounded before need not be its own.
 
     Parameters
     ----------
@@ -52,8 +55,22 @@ def explorer_data(results: pd.DataFrame) -> dict[str, Any]:
     levels = {name: _levels(results[name]) for name in TEXT}
     places = {name: {value: i for i, value in enumerate(found)} for name, found in levels.items()}
     columns = [[places[name][text_of(v)] for v in results[name]] for name in TEXT]
-    columns += [[None if math.isnan(v) else round(float(v), 4) for v in results[name]] for name in NUMBERS]
+    columns += [[None if math.isnan(v) else _rounded(v, decimals_of(name)) for v in results[name]] for name in NUMBERS]
     return {"columns": [*TEXT, *NUMBERS], "levels": levels, "rows": [list(row) for row in zip(*columns, strict=True)]}
+
+
+def decimals_of(name: str) -> int:
+    """How many decimals the explorer shows of a number.
+
+    >>> decimals_of("auroc"), decimals_of("n_test")
+    (3, 0)
+    """
+    return 0 if name in WHOLE else 3
+
+
+def _rounded(value: float, decimals: int) -> float:
+    """A number without decimals is whole, and nothing is minus zero."""
+    return round(float(value), decimals) + 0.0 if decimals else round(float(value))
 
 
 def _levels(values: pd.Series) -> list[str]:

@@ -57,6 +57,16 @@ CELLS = {
         "dispersion_at_mean": "dispersion of genes, by mean count",
     },
 }
+#: By which rules a result was made, for each value of the column `fidelity`.
+FIDELITIES = {
+    "paper": "the paper's text, with correct arithmetic",
+    "matched": "both protocols on the same test cells, equally many training cells",
+    "released": "the released code where it differs from the text",
+    "released:labels": "only the classes of the released code",
+    "released:train_90": "only a tenth of the training cells left aside, as in the released code",
+    "released:global_seed": "only classes balanced once for all seeds, as in the released code",
+    "balanced_test": "equally many test cells of each class",
+}
 #: Columns of p and q values: three decimals, and below them a bound.
 P_VALUES = ("p_value", "signs p", "ranks p", "ranks q")
 

@@ -42,7 +42,9 @@
   // --- words -------------------------------------------------------------------------------
   const METRIC = new Set(Object.keys(data.metrics));
   const decimals = (name) => (METRIC.has(name) || name === "fit_seconds" ? 3 : 0);
-  const number = (value, name) => (value === null ? "–" : value.toFixed(decimals(name)).replace("-", "−"));
+  const formats = [0, 3].map((n) => [n, new Intl.NumberFormat("en", { minimumFractionDigits: n, maximumFractionDigits: n })]);
+  const format = Object.fromEntries(formats);
+  const number = (value, name) => (value === null ? "–" : format[decimals(name)].format(value).replace("-", "−"));
   const count = (items) => items.length.toLocaleString("en");
 
   const interval = (row) => `${number(row.auroc_low, "auroc")} to ${number(row.auroc_high, "auroc")}`;
@@ -93,13 +95,42 @@
     byId("missing").querySelector("ul").replaceChildren(...items);
   }
 
+  /** Everything that tells a result from all others. */
+  function identity(row) {
+    const rules = row.fidelity in data.fidelities ? ` (${data.fidelities[row.fidelity]})` : "";
+    const rare = Object.entries(data.rare).map(([name, heading]) => `${heading} ${row[name]}`);
+    return [
+      row.representation, row.head, `${row.n_train} training cells`, `seed ${row.seed}`, `held out ${row.held_out}`,
+      `protocol ${row.protocol}`, `fidelity ${row.fidelity}${rules}`, ...rare,
+    ].join(", ");
+  }
+
   function choose(row) {
-    const held = `held out ${row.held_out}`;
-    const what = `${row.representation}, ${row.head}, ${row.n_train} training cells, seed ${row.seed}, ${held}`;
     const numbers = `${row.metric} ${row.shown}, 95 % interval of AUROC ${row.interval}`;
-    const rest = `: ${what}: ${numbers}, ${row.n_test} test cells, ${row.cost}. `;
-    const link = row.page ? element("a", "Open the page of this run", { href: row.page }) : "";
-    byId("chosen").replaceChildren(element("strong", row.task), rest, link);
+    const rest = `: ${identity(row)}: ${numbers}, ${number(row.n_test)} test cells, ${row.cost}. `;
+    const link = row.page ? [element("a", "Open the page of this run", { href: row.page }), ". "] : [];
+    const audit = element("a", "audit compares its rules with the usual ones", { href: data.audit });
+    const counted = link.length ? "That page counts this result but does not show it; the " : "The ";
+    const note = data.audited.includes(row.fidelity) ? [counted, audit, "."] : [];
+    byId("chosen").replaceChildren(element("strong", row.task), rest, ...link, ...note);
+  }
+
+  /** Where nothing is left: a button for each filter whose undoing alone would show something. */
+  function undoButtons(choice) {
+    const left = (select) => results.filter((row) => matches(row, { ...choice, [select.name]: "" }));
+    return selects.filter((select) => select.value && select.options[0].value === "").flatMap((select) => {
+      const found = left(select);
+      if (!found.length) return [];
+      const name = `${select.labels[0].textContent}: any (${count(found)})`;
+      const button = element("button", name, { type: "button" });
+      button.addEventListener("click", () => {
+        select.value = "";
+        select.focus();
+        writeAddress();
+        render();
+      });
+      return [button, " "];
+    });
   }
 
   // --- chart -----------------------------------------------------------------------------------
@@ -173,7 +204,13 @@
     const strange = unknown.length ? ` This build has no ${unknown.join(" and no ")}.` : "";
     const many = choice.metric === "auroc" && shown.length > MOST_INTERVALS;
     const hint = many ? ` Intervals are drawn where at most ${MOST_INTERVALS} results are shown.` : "";
-    byId("status").textContent = `${parts.join("; ")}.${strange}${hint}`;
+    const buttons = chosen.length ? [] : undoButtons(choice);
+    const way = buttons.length ? "Undo a filter below, or start again." : "No single filter is the reason: start again.";
+    const nothing = `Nothing matches this choice: 0 of ${count(results)} results. ${way}`;
+    byId("status").textContent = (chosen.length ? `${parts.join("; ")}.` : nothing) + strange + hint;
+    byId("undo").replaceChildren(...buttons);
+    byId("undo").hidden = buttons.length === 0;
+    byId("table").parentElement.hidden = chosen.length === 0;
     byId("chosen").replaceChildren();
     fillTable([...shown, ...chosen.filter((row) => row[choice.metric] === null)]);
     listMissing(missing);
@@ -186,6 +223,8 @@
   form.hidden = false;
   form.addEventListener("change", () => (writeAddress(), render()));
   form.addEventListener("reset", () => setTimeout(() => (writeAddress(), render())));
-  window.addEventListener("hashchange", () => render(readAddress()));
+  // A link to a place on the page, such as "Skip to main content", is no choice: the address keeps the one there is.
+  const leadsToAPlace = () => window.location.hash && !window.location.hash.includes("=");
+  window.addEventListener("hashchange", () => (leadsToAPlace() ? writeAddress() : render(readAddress())));
   render(readAddress());
 })();

@@ -109,6 +109,49 @@ def test_on_a_telephone_letters_of_figures_can_be_read_and_the_box_of_a_dot_is_w
     page.context.close()
 
 
+EXPLORER = "book/executed/explorer/index.html"
+DOTS = "#explorer-chart .mark-symbol.role-mark path"
+
+
+def test_skipping_to_the_content_of_the_explorer_keeps_what_was_chosen(page, html):
+    page.goto(f"{(html / EXPLORER).as_uri()}#metric=mcc&rows=head")
+    page.evaluate("window.led = 0; addEventListener('hashchange', () => led++)")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").strip() == "Skip to main content"
+    page.keyboard.press("Enter")
+    page.wait_for_function("led == 1")
+    page.keyboard.press("Tab")
+    assert page.evaluate("!!document.activeElement.closest('main')")
+    page.locator("h1 a.headerlink").click(force=True)
+    page.wait_for_function("led == 2")
+    assert page.evaluate("location.hash") == "#metric=mcc&rows=head" and page.input_value("#explorer-metric") == "mcc"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_button_that_leads_back_to_the_top_can_be_read(page, html, mode):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto((html / EXPLORER).as_uri())
+    page.add_style_tag(content=STILL)
+    page.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
+    for place in (1500, 1000):  # it shows on the way back
+        page.evaluate("place => scrollTo({top: place, behavior: 'instant'})", place)
+        page.wait_for_timeout(300)
+    assert page.locator("#pst-back-to-top").is_visible() and serious(page) == []
+
+
+def test_a_result_by_other_rules_leads_to_where_the_audit_compares_them(page, html):
+    page.goto((html / EXPLORER).as_uri())
+    other = page.locator("#explorer-fidelity option[value='balanced_test']")
+    if not other.count():
+        pytest.skip("this site was built without results by other rules")
+    page.select_option("#explorer-fidelity", "balanced_test")
+    page.wait_for_function("document.querySelector('#explorer-status').textContent.includes('Shown')")
+    page.locator(DOTS).first.click(force=True)
+    page.locator("#explorer-chosen a", has_text="audit").click()
+    page.wait_for_url("**/audit/index.html#*")
+    assert page.locator(":target h2").first.inner_text().startswith("Every difference")
+
+
 HINT = "e => [getComputedStyle(e, '::before').height, getComputedStyle(e).getPropertyValue('--fade-right')]"
 
 
