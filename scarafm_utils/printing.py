@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -28,20 +29,15 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>
 {head}
 <style>
-  body {{ display: block; }}
+  body {{ display: block; line-height: 1.5; }}
   article {{ break-before: page; }}
-  article:first-of-type {{ break-before: auto; }}
-  pre {{ white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }}
   h1, h2, h3, h4, .cell_input {{ break-after: avoid; }}
   figure, tr, .admonition-title, .math {{ break-inside: avoid; }}
-  table {{ border: 0; font-size: 8pt; line-height: 1.35; max-width: 100%; min-width: 0 !important; }}
-  table * {{ overflow-wrap: break-word; min-width: 0 !important; position: static !important; }}
-  .data-box, .output {{ overflow: visible !important; }}
-  table.data-table {{ font-size: 5.5pt; width: 100% !important; }}
-  table.data-table :is(th, td) {{ max-width: none; padding: 0.1rem 0.2rem; overflow-wrap: anywhere; }}
+  table {{ border: 0; }}
   .notice {{ border: 1px solid #332500; padding: 0.5rem; }}
 </style></head>
 <body><main>{notice}
+{contents}
 {articles}
 </main></body></html>
 """
@@ -97,8 +93,8 @@ def _print(document: Path, target: Path) -> None:
         page = browser.new_page(color_scheme="light")
         page.goto(document.resolve().as_uri())
         settle(page)
-        page.pdf(  # without tags and outline, which make it half as large again: the site has 40 MB
-            path=target, format="A4", scale=0.8, print_background=True, outline=False, tagged=False,
+        page.pdf(  # an outline needs tags, which double its size: the site has 40 MB
+            path=target, format="A4", scale=0.66, print_background=True, outline=False, tagged=False,
             display_header_footer=True, header_template="<span></span>", footer_template=footer,
             margin={"top": "16mm", "bottom": "16mm", "left": "15mm", "right": "15mm"},
         )  # fmt: skip
@@ -126,8 +122,16 @@ def one_document(html: Path, pages: list[str]) -> str:
         title=first.title.string if first.title else "",
         head=head,
         notice=f'<p class="notice">{banner.decode_contents()}</p>' if banner else "",
+        contents=_contents(articles),
         articles="\n".join(map(str, articles)),
     )
+
+
+def _contents(articles: list[Tag]) -> str:
+    """The first page of the paper: a link to each article, named as its heading is."""
+    heads = [(article["id"], article.find("h1")) for article in articles]
+    links = [f'<li><a href="#{number}">{head.decode_contents()}</a></li>' for number, head in heads if head]
+    return f'<nav class="bd-article"><h1>Contents</h1><ol>{"".join(links)}</ol></nav>'
 
 
 def _head(soups: dict[str, BeautifulSoup]) -> str:
@@ -145,6 +149,8 @@ def _head(soups: dict[str, BeautifulSoup]) -> str:
 
 def _article(soup: BeautifulSoup, page: str, numbers: dict[str, str]) -> Tag:
     article = soup.select_one("article.bd-article") or soup.body
+    for tag in article.select("a[download]"):
+        _drop_download(tag)
     for tag in article.select(_SCREEN_ONLY):
         tag.decompose()
     for tag in article.find_all("details"):
@@ -159,6 +165,16 @@ def _article(soup: BeautifulSoup, page: str, numbers: dict[str, str]) -> Tag:
         _keep_inside(tag, page, numbers)
     article["id"] = numbers[page]
     return article
+
+
+def _drop_download(link: Tag) -> None:
+    """Take a link that saves a file from its line, with its size; a line that says no more goes as a whole."""
+    line, after = link.parent, link.next_sibling
+    link.extract()
+    if isinstance(after, str):
+        after.replace_with(re.sub(r"^\s*\([\d,]+ kB\)\.?\s*", "", after))
+    if line.name == "p" and not line.get_text(strip=True):
+        line.decompose()
 
 
 def _keep_inside(tag: Tag, page: str, numbers: dict[str, str]) -> None:

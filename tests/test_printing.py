@@ -7,6 +7,7 @@ import re
 import pytest
 from bs4 import BeautifulSoup
 
+from scarafm_utils.attachments import download_link
 from scarafm_utils.browser import why_no_browser
 from scarafm_utils.errors import InputError
 from scarafm_utils.printing import PDF, link_book, one_document, print_book
@@ -35,6 +36,8 @@ def html(tmp_path):
 
 def test_links_inside_the_document_lead_to_its_articles(html):
     soup = BeautifulSoup(one_document(html, ["index", "deep/two"]), "html.parser")
+    contents = soup.nav.extract()
+    assert [(a.text, a["href"]) for a in contents.find_all("a")] == [("One", "#p0"), ("Two", "#p1")]
     links = {a.text: a["href"] for a in soup.find_all("a")}
     assert links == {"over": "#p1-b", "there": "#p1", "up": "#p0-a", "out": "https://x.example/"}
     ids = [tag["id"] for tag in soup.find_all(id=True)]
@@ -45,6 +48,16 @@ def test_links_inside_the_document_lead_to_its_articles(html):
     scripts = [tag.get("src") or tag.get_text() for tag in soup.find_all("script")]
     assert scripts == ["window.MathJax = {}", "_static/mathjax/tex.js"], "formulas of any page are set"
     assert len(soup.find_all("link")) == 1 and soup.details.has_attr("open"), "an answer can be read on paper"
+
+
+def test_a_download_leaves_its_size_and_its_line_on_the_screen(html):
+    """What is said of the table beside it stays."""
+    first = html / "index.html"
+    rest = ". The first 2 of 9 rows are shown."
+    lines = f"<p>{download_link('a', 't.csv')}.</p><p>{download_link('a', 'u.csv')}{rest}</p>"
+    first.write_text(first.read_text().replace("<script>", f"{lines}<script>"))
+    article = BeautifulSoup(one_document(html, ["index"]), "html.parser").article
+    assert [p.get_text() for p in article.find_all("p")] == ["The first 2 of 9 rows are shown."]
 
 
 def test_the_link_is_shown_once_the_file_is_there(html):
@@ -62,5 +75,5 @@ def test_without_a_site_there_is_nothing_to_print(tmp_path):
 def test_the_book_is_printed(html):
     path = print_book(html, toc=html / "_toc.yml")
     assert path.name == PDF and path.read_bytes().startswith(b"%PDF-")
-    assert len(re.findall(rb"/Type ?/Page\b", path.read_bytes())) == 2, "each article begins on a page"
+    assert len(re.findall(rb"/Type ?/Page\b", path.read_bytes())) == 3, "contents, and each article begins on a page"
     assert not list(html.glob(".tmp-*")) and "<!--" not in (html / "index.html").read_text()

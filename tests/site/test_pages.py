@@ -194,6 +194,45 @@ def test_nothing_fades_on_paper(page, html):
     assert all(mask != "none" for mask in boxes.evaluate_all(masks)), "on a screen they may fade"
     page.emulate_media(media="print")
     assert set(boxes.evaluate_all(masks)) == {"none"}
+    page.goto((html / "book" / "executed" / "workshop" / "1_splits.html").as_uri())
+    shadows = page.locator(".admonition, .sd-card").evaluate_all("all => all.map(e => getComputedStyle(e).boxShadow)")
+    assert set(shadows) == {"none"}, "pictures of shadows took a fifth of the book's PDF"
+
+
+CUT_OFF = """() => {
+  const article = document.querySelector('article.bd-article');
+  const paper = article.getBoundingClientRect();
+  const shown = [...article.querySelectorAll('*')].filter(e => e.checkVisibility());
+  const wide = shown.filter(e => e.matches('table, pre, img') && e.getBoundingClientRect().right > paper.right + 1);
+  const shut = shown.filter(e => getComputedStyle(e).overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1);
+  return [...wide, ...shut].map(e => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 40)}`);
+}"""
+
+
+def test_paper_cuts_off_no_table_figure_or_line_of_code(browser, html, name):
+    """Nobody can slide a box of paper: what a screen keeps for later has to be narrower there."""
+    page = browser.new_context(viewport={"width": 642, "height": 900}).new_page()  # A4 between margins of 20 mm
+    page.emulate_media(media="print")
+    page.goto((html / name).as_uri())
+    settle(page)
+    if page.locator("article.bd-article").count():
+        assert page.evaluate(CUT_OFF) == []
+    page.context.close()
+
+
+def test_the_printed_book_shows_the_notes_of_its_data(page, html):
+    """At the width that its pages have, once they are shrunk to their letters."""
+    document = html / ".tmp-test-data.html"
+    try:
+        document.write_text(one_document(html, ["book/data"]), encoding="utf-8")
+        page.set_viewport_size({"width": 1030, "height": 900})
+        page.emulate_media(media="print")
+        page.goto(document.as_uri())
+        notes = page.locator("table.data-table td.long").filter(has_text=re.compile(r"\w"))
+        assert notes.count() > 5 and page.evaluate(CUT_OFF) == []
+        assert min(notes.evaluate_all("all => all.map(e => e.getBoundingClientRect().width)")) > 80
+    finally:
+        document.unlink(missing_ok=True)
 
 
 def test_a_box_that_slides_is_reached_by_keyboard_and_one_that_fits_is_passed_by(page, html):
