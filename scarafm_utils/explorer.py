@@ -98,7 +98,7 @@ It knows nothing about another replicate.
 :file: explorer.html
 ```
 
-All columns in full precision: {{download}}`results.csv <results.csv>`.
+All columns in full precision: {{download}}`{table} <{table}>`.
 """
 _EMPTY = """(sec-explorer)=
 # Explorer
@@ -120,13 +120,14 @@ def write_explorer(workspace: Workspace, executed: Path) -> Path:
     folder = executed / "explorer"
     notice = page_notice(workspace)
     words = {
+        "table": "simulated-results.csv" if workspace.simulated else "results.csv",
         "profile": workspace.profile.name,
         "notice": f":::{{admonition}} Read this first\n:class: warning\n{notice}\n:::\n\n" if notice else "",
     }
     if not (workspace.tables_dir / "results.csv").exists():
         return write_text(folder / "index.md", _EMPTY.format(**words))
     results = read_results(workspace)
-    write_csv(folder / "results.csv", results)
+    write_csv(folder / words["table"], results)
     write_text(folder / "explorer.html", explorer_html(workspace, with_pages(workspace, results, executed)))
     return write_text(folder / "index.md", _PAGE.format(**words))
 

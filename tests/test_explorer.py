@@ -168,8 +168,8 @@ def test_the_page_offers_the_whole_table(workspace, results, executed):
     workspace.tables_dir.mkdir(parents=True)
     results.to_csv(workspace.tables_dir / "results.csv", index=False)
     page = explorer.write_explorer(workspace, executed)
-    assert "Simulated cells" in page.read_text() and "{download}`results.csv" in page.read_text()
-    assert len(pd.read_csv(page.parent / "results.csv")) == len(results)
+    assert "Simulated cells" in page.read_text() and "{download}`simulated-results.csv <" in page.read_text()
+    assert len(pd.read_csv(page.parent / "simulated-results.csv")) == len(results)
 
 
 def test_the_charts_scripts_are_those_that_altair_writes_for():
