@@ -34,7 +34,7 @@ _PAGE = """<!DOCTYPE html>
   h1, h2, h3, h4, .cell_input {{ break-after: avoid; }}
   figure, tr, .admonition-title, .math {{ break-inside: avoid; }}
   table {{ border: 0; }}
-  .notice {{ border: 1px solid #332500; padding: 0.5rem; }}
+  .notice {{ border: 1px solid #332500; margin: 0 2px 2rem; padding: 0.5rem; }}
 </style></head>
 <body><main>{notice}
 {contents}
