@@ -40,11 +40,10 @@ CHANCE = {"auroc": 0.5, "auroc_hard": 0.5, "mcc": 0.0}
 #: is the same in most rows comes last, where a narrow screen has to slide for it.
 TABLE = {
     "task": "run", "representation": "representation", "head": "head", "n_train": "training cells",
-    "auroc": "AUROC (95 % interval)", "auroc_hard": "AUROC, hard labels", "auprc": "AUPRC",
+    "auroc": "AUROC (95 % interval)", "protocol": "protocol", "auroc_hard": "AUROC, hard labels", "auprc": "AUPRC",
     "balanced_accuracy": "balanced accuracy", "mcc": "MCC", "f1_macro": "macro F1", "brier": "Brier", "ece": "ECE",
     "n_test": "test cells", "held_out": "held out", "seed": "seed", "label": "label", "fidelity": "fidelity",
-    "protocol": "protocol", "tuning": "tuning", "vote": "vote of ENS",
-    "fit_seconds": "fit (s)", "peak_memory_mb": "peak (MB)",
+    "tuning": "tuning", "vote": "vote of ENS", "fit_seconds": "fit (s)", "peak_memory_mb": "peak (MB)",
 }  # fmt: skip
 
 #: What can be filtered by; a row is of a data set that it trains or tests on.  The last four need a choice to exist.
