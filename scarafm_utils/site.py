@@ -29,8 +29,10 @@ from .workspace import PROJECT, Workspace
 EXECUTED = PROJECT / "book" / "executed"
 HTML = PROJECT / "_build" / "html"
 #: Bytes of a figure's SVG above which a page of the grid offers its PNG alone: a site holds hundreds of them.
-GRID_SVG = 150_000
+GRID_SVG = 180_000
 
+#: The form of a font that a style sheet offers to browsers without WOFF 2.
+_OLD_FONT = re.compile(r',\s*url\([^)]*\.ttf\)\s*format\("truetype"\)')
 #: Labels of sections and of figures in a notebook's source.
 _LABEL = re.compile(r"^(?:\(([\w-]+)\)=| *name: (fig-[\w-]+))$", re.MULTILINE)
 _MISSING_PAGE = """{labels}# {title}
@@ -225,6 +227,13 @@ def render(config: Path, toc: Path, folder: Path, *, strict: bool) -> Path:
 def _remove_ballast(static: Path) -> None:
     """Megabytes that no page of the book asks for: the theme's sources, and its words in other languages."""
     for path in static.rglob("*.map"):
+        path.unlink()
+    # Fonts a second time, for browsers of 2014 and before: style sheets name the smaller form first.
+    for sheet in static.rglob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        if (short := _OLD_FONT.sub("", text)) != text:
+            write_text(sheet, short)
+    for path in static.rglob("vendor/**/*.ttf"):
         path.unlink()
     shutil.rmtree(static / "locales", ignore_errors=True)
     # Pages offer these from ``_downloads``, where Sphinx has put them once more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 
@@ -10,11 +11,12 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
+from PIL import Image
 
 from scarafm_utils import figures
 from scarafm_utils.errors import InputError
 from scarafm_utils.figure_rows import POOLED, SLOTS, ordered_tasks, paper_rows
-from scarafm_utils.figure_style import COLOURS, HATCHES, MARKERS
+from scarafm_utils.figure_style import COLOURS, HATCHES, MARKERS, RASTER
 
 LEAF = [
     "random:ERP132245",
@@ -167,9 +169,7 @@ def test_bars_are_as_high_as_the_table_says_and_none_is_left_out():
 
 def test_whiskers_run_from_low_to_high():
     table = results(LEAF[:1])
-    row = table[
-        (table["n_train"] == "all") & (table["head"] == "XGB") & (table["representation"] == "ENS")
-    ].iloc[0]
+    row = table[(table["n_train"] == "all") & (table["head"] == "XGB") & (table["representation"] == "ENS")].iloc[0]
     line = artists(figures.leaf_figure(table), "interval")["random:ERP132245|stress|XGB|ENS"]
     assert list(line.get_ydata()) == [row["auroc_low"], row["auroc_high"]]
 
@@ -177,11 +177,7 @@ def test_whiskers_run_from_low_to_high():
 @pytest.mark.parametrize("how", ["row absent", "value missing"])
 def test_a_missing_result_is_marked_and_never_a_bar(how):
     table = results()
-    gone = (
-        (table["task"] == "replicate:GSE273033")
-        & (table["representation"] == "WM")
-        & (table["head"] == "MLP")
-    )
+    gone = (table["task"] == "replicate:GSE273033") & (table["representation"] == "WM") & (table["head"] == "MLP")
     table = table[~gone] if how == "row absent" else table.assign(auroc=table["auroc"].mask(gone))
     figure = figures.leaf_figure(table)
     key = "replicate:GSE273033|stress|MLP|WM"
@@ -201,9 +197,7 @@ def test_one_panel_per_protocol_and_data_sets_from_easy_to_hard():
         "Cross-experiment split",
     ]
     shown = [t.get_text() for t in with_gid(figure.axes[0], "task")]
-    mine = table[
-        (table["protocol"] == "random") & (table["n_train"] == "all") & (table["representation"] != "binned")
-    ]
+    mine = table[(table["protocol"] == "random") & (table["n_train"] == "all") & (table["representation"] != "binned")]
     assert shown == list(mine.groupby("train_dataset")["auroc"].mean().sort_values(ascending=False).index)
 
 
@@ -247,9 +241,7 @@ def test_repeats_do_not_move_a_bar_and_never_fill_its_gap():
     """Other seeds, other held-out replicates, other fidelities and controls leave the main run standing."""
     table = results()
     table.loc[table["protocol"] == "replicate", "held_out"] = "R1"  # as the evaluation names it
-    table = table[
-        (table["task"] != "random:ERP132245") | (table["representation"] != "raw") | (table["head"] != "LR")
-    ]
+    table = table[(table["task"] != "random:ERP132245") | (table["representation"] != "raw") | (table["head"] != "LR")]
     raw = results().query("representation == 'raw' and head == 'LR'")
     noise = [
         raw.assign(seed=-1, auroc=0.5),
@@ -339,9 +331,7 @@ def test_gradient_runs_through_the_means_of_both_families():
     }
     for family, members in families.items():
         means = rows[rows["representation"].isin(members)].groupby("protocol")["auroc"].mean()
-        assert list(trends[family].get_ydata()) == pytest.approx(
-            list(means[["random", "replicate", "cross"]])
-        )
+        assert list(trends[family].get_ydata()) == pytest.approx(list(means[["random", "replicate", "cross"]]))
     assert figure.remark == "The cross-experiment split tests on ERP132245."
     nothing = figures.protocol_gradient(table, dataset="GSE1")
     assert nothing.remark == ""
@@ -368,9 +358,7 @@ def test_held_out_replicates_each_have_a_dot_beside_the_random_split():
     names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
     assert names == ["random split", "R1 held out", "R2 held out"]
     (random,) = with_gid(figure, "dot|random")
-    raw = table.query(
-        "representation == 'raw' and head == 'LR' and n_train == 'all' and protocol == 'random'"
-    )
+    raw = table.query("representation == 'raw' and head == 'LR' and n_train == 'all' and protocol == 'random'")
     assert list(random.get_xdata()) == list(raw["auroc"])
     table.loc[table["held_out"] == "R2", "auroc"] = np.nan
     figure = figures.heldout_figure(table)
@@ -381,8 +369,7 @@ def test_seeds_and_matched_test_cells_stand_on_the_line_of_their_unit():
     table = held_out_results()
     second = table[table["held_out"] == "R2"].assign(seed=1, auroc=0.7)
     matched = [
-        second.assign(fidelity="matched", protocol=p, auroc=v)
-        for p, v in (("random", 0.93), ("replicate", 0.64))
+        second.assign(fidelity="matched", protocol=p, auroc=v) for p, v in (("random", 0.93), ("replicate", 0.64))
     ]
     figure = figures.heldout_figure(pd.concat([table, second, *matched]))
     assert [list(d.get_xdata()) for d in with_gid(figure, "dot|replicate")] == [[0.61], [0.83, 0.7]]
@@ -478,10 +465,7 @@ def test_loss_marks_the_best_epoch_and_accuracy_shows_every_baseline():
     assert list(with_gid(figure, "val_accuracy")[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
     assert legend == ["encoder", "guess: commonest bin", "guess: of the cell"]
-    assert [
-        t.get_text()
-        for t in figures.accuracy_figure(history()[["epoch", "val_accuracy"]]).legends[0].get_texts()
-    ]
+    assert [t.get_text() for t in figures.accuracy_figure(history()[["epoch", "val_accuracy"]]).legends[0].get_texts()]
     with pytest.raises(InputError, match="lacks column 'val_loss'"):
         figures.loss_figure(history().drop(columns="val_loss"))
 
@@ -539,9 +523,7 @@ def test_architecture_shows_the_numbers_it_was_given():
         "8 ids",
     ):
         assert part in texts
-    other = figures.architecture_figure(
-        {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "attention": "softmax"}
-    )
+    other = figures.architecture_figure({"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "attention": "softmax"})
     assert "softmax attention" in " ".join(t.get_text() for t in other.axes[0].texts)
 
 
@@ -627,3 +609,23 @@ def test_a_run_of_controls_only_leaves_every_bar_of_the_paper_missing():
     table = results(LEAF[:1])
     figure = figures.task_figure(table[table["representation"] == "binned"])
     assert len(artists(figure, "missing")) == 22 and not artists(figure, "bar")
+
+
+def test_points_inside_an_svg_have_a_palette_and_their_colours():
+    figure = figures.PageFigure(4, 4)
+    places = np.random.default_rng(0).random((300, 2))
+    figure.panel(0.5, 0.5, 3, 3).scatter(*places.T, c=["#D55E00", "#0072B2", "#009E73"] * 100, rasterized=True)
+    whole = io.BytesIO()
+    figure.savefig(whole, format="svg", dpi=RASTER)
+    before, after = (inner_picture(svg) for svg in (whole.getvalue(), figures.figure_bytes(figure, "svg")))
+    assert after.mode == "P" and len(after.fp.getvalue()) < 0.6 * len(before.fp.getvalue())
+    on_paper = [
+        np.asarray(Image.alpha_composite(Image.new("RGBA", p.size, "white"), p.convert("RGBA")), float)
+        for p in (before, after)
+    ]
+    assert np.abs(on_paper[0] - on_paper[1]).mean() < 2, "of 255"
+
+
+def inner_picture(svg: bytes) -> Image.Image:
+    (found,) = re.findall(rb'href="data:image/png;base64,([^"]+)', svg)
+    return Image.open(io.BytesIO(base64.b64decode(found)))

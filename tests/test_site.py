@@ -214,3 +214,19 @@ def test_sources_of_a_chapter_follow_the_imports():
     assert "notebooks/03_leaf_results.md" in files
     assert {"scarafm_utils/heads.py", "scarafm_utils/model.py", "scarafm_utils/files.py"} <= set(files)
     assert "scarafm_utils/cli.py" not in files
+
+
+def test_style_sheets_name_no_file_that_the_site_leaves_out(tmp_path):
+    fonts, sheet = tmp_path / "vendor" / "icons" / "webfonts", tmp_path / "styles" / "theme.css"
+    fonts.mkdir(parents=True)
+    sheet.parent.mkdir()
+    for name in ("a.woff2", "a.ttf", "b.map"):
+        (fonts / name).write_text("x")
+    font = "url(../vendor/icons/webfonts/a."
+    source = f'{font}woff2) format("woff2"),{font}ttf) format("truetype")'
+    sheet.write_text(f"@font-face{{src:{source}}} b{{color:red}}")
+    site._remove_ballast(tmp_path)
+    assert [path.name for path in fonts.iterdir()] == ["a.woff2"]
+    text = sheet.read_text()
+    assert re.findall(r"url\(([^)]*)\)", text) == ["../vendor/icons/webfonts/a.woff2"]
+    assert text.endswith('format("woff2")} b{color:red}')
