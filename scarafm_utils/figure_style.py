@@ -157,24 +157,19 @@ def figure_bytes(figure: Figure, format: str, *, dpi: int = DPI) -> bytes:
     return shorten.get(format, bytes)(buffer.getvalue())
 
 
-def _with_palette(png: bytes) -> bytes:
+def _with_palette(png: bytes, mode: str = "RGB", colours: int = 256) -> bytes:
+    """A PNG of few colours; of the methods only the octree knows transparency (``RGBA``)."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    settings = {"method": Image.Quantize.MEDIANCUT, "dither": Image.Dither.NONE}
-    picture.quantize(256, **settings).save(buffer, "PNG", optimize=True)
+    method = Image.Quantize.FASTOCTREE if mode == "RGBA" else Image.Quantize.MEDIANCUT
+    picture = Image.open(io.BytesIO(png)).convert(mode).quantize(colours, method=method, dither=Image.Dither.NONE)
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def _inner_palette(picture: re.Match) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    inner = Image.open(io.BytesIO(base64.b64decode(picture[2]))).convert("RGBA")
-    settings = {"method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
-    inner.quantize(64, **settings).save(buffer, "PNG", optimize=True)
-    return picture[1] + base64.b64encode(buffer.getvalue()).decode()
+    return picture[1] + base64.b64encode(_with_palette(base64.b64decode(picture[2]), "RGBA", 64)).decode()
 
 
 def _small_svg(svg: bytes) -> bytes:
